@@ -1,0 +1,85 @@
+"""Time, as something that is passed in."""
+
+from __future__ import annotations
+
+import time
+from datetime import datetime, timezone
+from typing import Protocol
+
+__all__ = ["Clock", "SystemClock", "iso_utc", "iso_z", "parse_iso_ns"]
+
+_NS = 1_000_000_000
+
+
+class Clock(Protocol):
+    """What the rest of the code knows of time."""
+
+    def now_ns(self) -> int:
+        """Wall clock, nanoseconds since the Unix epoch."""
+        ...
+
+    def monotonic_s(self) -> float:
+        """Seconds since some fixed moment; never goes back."""
+        ...
+
+
+class SystemClock:
+    """The machine's own clocks."""
+
+    def now_ns(self) -> int:
+        """Wall clock, nanoseconds since the Unix epoch."""
+        return time.time_ns()
+
+    def monotonic_s(self) -> float:
+        """Seconds since some fixed moment; never goes back."""
+        return time.monotonic()
+
+
+# The last second formatted: events come in bursts within one second. One tuple, replaced
+# whole, so that threads never see half of it.
+_last_second: tuple[int, str] = (-1, "")
+
+
+def _iso_second(second: int) -> str:
+    global _last_second  # noqa: PLW0603 -- a cache of one entry
+    known, text = _last_second
+    if known != second:
+        text = datetime.fromtimestamp(second, timezone.utc).strftime("%Y-%m-%dT%H:%M:%S")
+        _last_second = (second, text)
+    return text
+
+
+def iso_utc(at_ns: int) -> str:
+    """Write a time as ``2026-01-02T03:04:05.678901+00:00``, always six fractional digits."""
+    second, rest = divmod(at_ns, _NS)
+    return f"{_iso_second(second)}.{rest // 1000:06d}+00:00"
+
+
+def iso_z(at_ns: int) -> str:
+    """Write a time as ``2026-01-02T03:04:05.678901Z``, the form of a frame's ``ts``."""
+    second, rest = divmod(at_ns, _NS)
+    return f"{_iso_second(second)}.{rest // 1000:06d}Z"
+
+
+def parse_iso_ns(text: str) -> int:
+    """Read an ISO-8601 time with an offset.
+
+    Raises:
+        ValueError: The text is no such time, or has no offset.
+    """
+    moment = datetime.fromisoformat(_python310_form(text))
+    if moment.tzinfo is None:
+        raise ValueError("time without an offset")
+    delta = moment - datetime(1970, 1, 1, tzinfo=timezone.utc)
+    return (delta.days * 86_400 + delta.seconds) * _NS + delta.microseconds * 1000
+
+
+def _python310_form(text: str) -> str:
+    """Bring a time into the only form Python 3.10 reads: six fractional digits, no Z."""
+    if text.endswith("Z"):
+        text = text[:-1] + "+00:00"
+    head, dot, tail = text.partition(".")
+    if not dot:
+        return text
+    digits = len(tail) - len(tail.lstrip("0123456789"))
+    return f"{head}.{tail[:digits][:6]:0<6}{tail[digits:]}"
