@@ -1,4 +1,4 @@
-"""The process's record sink: one slot, filled by the agent, used by every way in.
+"""The process's host: one slot, filled by the agent, used by every way in.
 
 OpenTelemetry builds exporters and instrumentors by class name and without arguments, so
 they cannot be given their sink. They ask here. The agent layer fills the slot; where it
@@ -9,32 +9,72 @@ code base that points up the layers.
 from __future__ import annotations
 
 import pkgutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
 
 from z4j_otel.events import RecordSink
 
-__all__ = ["current_sink", "set_opener"]
+__all__ = ["ProcessHost", "current_host", "current_sink", "set_opener"]
 
-_DEFAULT_OPENER = "z4j_otel.agent.host:open_sink"
-
-_opener: Callable[[], RecordSink | None] | None = None
+_DEFAULT_OPENER = "z4j_otel.agent.host:process_host"
 
 
-def set_opener(opener: Callable[[], RecordSink | None] | None) -> None:
-    """Say who provides this process's sink; None restores the default, the agent."""
+class ProcessHost(Protocol):
+    """What the ways in know of the agent of their process."""
+
+    def sink(self, settings: Mapping[str, Any] | None = None) -> RecordSink | None:
+        """Return the sink of this process, or None when z4j is not configured here.
+
+        It answers anew on every call, because a forked child needs another sink than its
+        parent; it is cheap after the first call.
+
+        Args:
+            settings: Settings by name that the caller was given as arguments. The first
+                call in a process that brings some decides.
+        """
+        ...
+
+    def worker_starting(self, engine: str) -> None:
+        """A worker's main process is starting and has not forked its pool yet."""
+        ...
+
+    def worker_ready(self, engine: str, worker: Any) -> None:
+        """The worker runs: the agent may start its thread now.
+
+        Args:
+            engine: Name of the engine.
+            worker: The engine's own worker object, for the adapter.
+        """
+        ...
+
+    def worker_stopping(self) -> None:
+        """The worker's tasks have ended: deliver what is left, within the deadline."""
+        ...
+
+    def child_started(self) -> None:
+        """This process is a pool child: it appends to the journal and does no more."""
+        ...
+
+
+_opener: Callable[[], ProcessHost] | None = None
+
+
+def set_opener(opener: Callable[[], ProcessHost] | None) -> None:
+    """Say who hosts this process; None restores the default, the agent."""
     global _opener  # noqa: PLW0603 -- the slot is the module's purpose
     _opener = opener
 
 
-def current_sink() -> RecordSink | None:
-    """Return the sink of this process, or None when z4j is not configured here.
-
-    The provider answers anew on every call, because a forked child needs another sink
-    than its parent; it must be cheap.
-    """
+def current_host() -> ProcessHost:
+    """Return the host of this process."""
     opener = _opener
     if opener is None:
         opener = pkgutil.resolve_name(_DEFAULT_OPENER)
         set_opener(opener)
     assert opener is not None
     return opener()
+
+
+def current_sink(settings: Mapping[str, Any] | None = None) -> RecordSink | None:
+    """Return the sink of this process, or None when z4j is not configured here."""
+    return current_host().sink(settings)

@@ -1,0 +1,83 @@
+"""Lifecycle records to events: names, shapes and times as the brain reads them.
+
+Pure: nothing here redacts, encodes or looks at the clock. The data keys of each kind are
+those of the brain's columns (PROTOCOL §5.6) plus what its timeline shows.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+from z4j_otel.clock import iso_utc
+from z4j_otel.events import LifecycleRecord
+
+__all__ = ["translate", "wire_worker_name", "worker_name_from_wire"]
+
+MAX_TASK_ID_CHARS = 200
+"""Longer ids would be dropped by a PostgreSQL brain (PROTOCOL §5.1)."""
+
+_EMAIL_LIKE_HOST = re.compile(r"@([A-Za-z0-9._%+-]+\.[A-Za-z]{2,})$")
+_BRACKETED_HOST = re.compile(r"@\[([^\[\]]+)\]$")
+
+
+def wire_worker_name(name: str) -> str:
+    """Return a worker's name in a form the brain does not take for an e-mail address.
+
+    ``celery@web-01.example.com`` would become ``[REDACTED]`` there, and all such workers
+    one row (PROTOCOL §5.2). It is sent as ``celery@[web-01.example.com]``, as mail does
+    with literal domains; every other name is sent unchanged.
+    """
+    return _EMAIL_LIKE_HOST.sub(r"@[\1]", name)
+
+
+def worker_name_from_wire(name: str) -> str:
+    """Return the worker's own name for a name that the brain uses."""
+    return _BRACKETED_HOST.sub(r"@\1", name)
+
+
+def translate(
+    record: LifecycleRecord,
+    *,
+    event_id: str,
+    common: dict[str, Any],
+    name: Callable[[str], str],
+    details: dict[str, Any],
+) -> dict[str, Any]:
+    """Build the event object of a record (PROTOCOL §5.1).
+
+    Args:
+        record: What was observed.
+        event_id: The event's own id, a version 4 UUID.
+        common: Data that every event carries (environment, tags), already redacted.
+        name: Redacts one short name (task, queue, worker).
+        details: The record's details, already redacted.
+
+    Returns:
+        The event, ready to be encoded.
+    """
+    facts = record.facts
+    data = {
+        **common,
+        **details,
+        "task_name": name(facts.task_name),
+        "queue": facts.queue and name(facts.queue),
+        "worker": facts.worker and name(wire_worker_name(facts.worker)),
+        "attempt": facts.attempt,
+    }
+    span = record.span
+    if span is not None:
+        data["trace_id"] = f"{span.trace_id:032x}"
+        data["span_id"] = f"{span.span_id:016x}"
+        data["trace_sampled"] = span.is_sampled
+        if span.parent_span_id:
+            data["parent_span_id"] = f"{span.parent_span_id:016x}"
+    return {
+        "id": event_id,
+        "kind": record.kind.value,
+        "engine": facts.engine,
+        "task_id": facts.task_id[:MAX_TASK_ID_CHARS],
+        "occurred_at": iso_utc(record.occurred_at_ns),
+        "data": data,
+    }
