@@ -1,0 +1,1 @@
+"""The hand-off file between the processes that capture and the agent."""
