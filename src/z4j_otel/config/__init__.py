@@ -1,0 +1,35 @@
+"""Settings: one table of them, and the resolver that finds their values.
+
+``opentelemetry-instrument`` imports this at the start of every interpreter, only to ask
+``is_configured``; the rest is imported when it is first used.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from z4j_otel.config.presence import is_configured
+
+if TYPE_CHECKING:
+    from z4j_otel.config.parsing import Kind, Setting
+    from z4j_otel.config.resolver import load_config
+    from z4j_otel.config.secret import Secret
+    from z4j_otel.config.settings import SETTINGS, AgentConfig
+
+__all__ = ["SETTINGS", "AgentConfig", "Kind", "Secret", "Setting", "is_configured", "load_config"]
+
+_HOMES = {
+    "SETTINGS": "settings",
+    "AgentConfig": "settings",
+    "Kind": "parsing",
+    "Secret": "secret",
+    "Setting": "parsing",
+    "load_config": "resolver",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)

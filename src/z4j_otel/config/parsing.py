@@ -1,0 +1,254 @@
+"""From what a user wrote to a setting's value: one strict parser for each kind of setting.
+
+Parsers take a text (environment, command line) or a value of the right type already (an
+argument, TOML). They raise ``ValueError`` with the form they expect. No text of theirs
+repeats what they were given: it may be a secret.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+from z4j_otel.config.secret import Secret
+
+__all__ = ["Kind", "Setting", "parse"]
+
+_UUID: Final = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+_TRUE: Final = frozenset({"1", "true", "yes", "on"})
+_FALSE: Final = frozenset({"0", "false", "no", "off"})
+_MOST_ITEMS: Final = 64
+_MOST_ITEM_CHARACTERS: Final = 512
+_MOST_TAG_CHARACTERS: Final = 256
+
+
+class Kind(Enum):
+    """What a setting's value is; the value of each member is how help texts call it."""
+
+    TEXT = "text"
+    SECRET = "secret"  # noqa: S105 -- the name of a kind
+    URL = "URL"
+    UUID = "UUID"
+    PATH = "path"
+    CHOICE = "choice"
+    BOOLEAN = "boolean"
+    INTEGER = "integer"
+    SECONDS = "seconds"
+    NAMES = "list of names"
+    PATTERNS = "list of regular expressions"
+    TAGS = "tags"
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """One row of the table of settings."""
+
+    name: str
+    kind: Kind
+    default: Any
+    help: str
+    """What the setting does, in one line."""
+    minimum: float | None = None
+    """Least number, or fewest characters of a text."""
+    maximum: float | None = None
+    """Greatest number, or most characters of a text."""
+    choices: tuple[str, ...] = ()
+
+    @property
+    def env_name(self) -> str:
+        """Name of the environment variable."""
+        return f"Z4J_{self.name.upper()}"
+
+    @property
+    def is_secret(self) -> bool:
+        """Whether the value must never be shown."""
+        return self.kind is Kind.SECRET
+
+    def show(self, value: object) -> str:
+        """Write a value for people to read; of a secret only whether it is set."""
+        if self.is_secret:
+            return "set" if value else "unset"
+        if value is None or value in ("", ()) or value == {}:
+            return "unset"
+        if isinstance(value, Mapping):
+            return ",".join(f"{key}={item}" for key, item in value.items())
+        if isinstance(value, tuple):
+            return ",".join(value)
+        return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def parse(setting: Setting, value: object) -> Any:
+    """Turn what a user gave into the setting's value.
+
+    Raises:
+        ValueError: It has another form; the text says which form is expected.
+    """
+    if isinstance(value, str):
+        value = value.strip()
+    return _PARSERS[setting.kind](setting, value)
+
+
+def _text(setting: Setting, value: object) -> str:
+    least, most = int(setting.minimum or 1), int(setting.maximum or 4096)
+    if not isinstance(value, str) or not least <= len(value) <= most or not value.isprintable():
+        raise ValueError(f"expected a text of {least} to {most} printable characters")
+    return value
+
+
+def _secret(_setting: Setting, value: object) -> Secret:
+    text = value.reveal().strip() if isinstance(value, Secret) else value
+    if not isinstance(text, str) or not text.isascii() or not text.isprintable() or " " in text:
+        raise ValueError("expected printable ASCII characters without spaces")
+    return Secret(text)
+
+
+def _url(_setting: Setting, value: object) -> str:
+    expected = "expected http://, https://, ws:// or wss://, then a host and at most a port"
+    try:
+        parts = urlsplit(str(value))
+        # Reading the port is what checks it.
+        is_url = parts.scheme in {"http", "https", "ws", "wss"} and parts.port != 0
+        host = parts.hostname
+    except ValueError:
+        raise ValueError(expected) from None
+    if not is_url or not host or not str(value).isprintable() or " " in str(value):
+        raise ValueError(expected)
+    if parts.username is not None or parts.query or parts.fragment:
+        raise ValueError("expected no user name, query or fragment; the token has its own setting")
+    return str(value)
+
+
+def _uuid(_setting: Setting, value: object) -> str:
+    text = str(value).lower()
+    if not _UUID.fullmatch(text):
+        raise ValueError("expected a UUID")
+    return text
+
+
+def _path(_setting: Setting, value: object) -> Path:
+    if not isinstance(value, (str, Path)) or "\0" in str(value):
+        raise ValueError("expected a path")
+    try:
+        return Path(value).expanduser()
+    except RuntimeError:
+        raise ValueError("expected a path; the home directory in it is not known") from None
+
+
+def _choice(setting: Setting, value: object) -> str:
+    by_name = {choice.lower(): choice for choice in setting.choices}
+    if not isinstance(value, str) or value.lower() not in by_name:
+        raise ValueError(f"expected one of {', '.join(setting.choices)}")
+    return by_name[value.lower()]
+
+
+def _boolean(_setting: Setting, value: object) -> bool:
+    word = str(value).lower() if isinstance(value, (str, bool, int)) else ""
+    if word not in _TRUE | _FALSE:
+        raise ValueError("expected 1/true/yes/on or 0/false/no/off")
+    return word in _TRUE
+
+
+def _number(setting: Setting, value: object, convert: Callable[[Any], float]) -> float:
+    low, high = setting.minimum, setting.maximum
+    expected = f"expected {_article(setting.kind)} of {low:g} to {high:g}"
+    if isinstance(value, bool) or not isinstance(value, (str, int, float)):
+        raise ValueError(expected)  # noqa: TRY004 -- one kind of error for all forms
+    try:
+        number = convert(value)
+    except (ValueError, OverflowError):
+        raise ValueError(expected) from None
+    assert low is not None
+    assert high is not None
+    if not math.isfinite(number) or not low <= number <= high:
+        raise ValueError(expected)
+    return number
+
+
+def _article(kind: Kind) -> str:
+    return "a whole number" if kind is Kind.INTEGER else "a number of seconds"
+
+
+def _integer(setting: Setting, value: object) -> float:
+    # int(1.5) would round in silence.
+    return _number(setting, str(value) if isinstance(value, float) else value, int)
+
+
+def _seconds(setting: Setting, value: object) -> float:
+    return _number(setting, value, float)
+
+
+def _items(value: object, separator: str) -> tuple[str, ...]:
+    if isinstance(value, str):
+        value = value.split(separator)
+    if isinstance(value, Mapping) or not isinstance(value, Iterable):
+        raise ValueError("expected a list")  # noqa: TRY004 -- one kind of error for all forms
+    items = tuple(_item(each) for each in value)
+    if len(items) > _MOST_ITEMS:
+        raise ValueError(f"expected at most {_MOST_ITEMS} items")
+    return tuple(item for item in items if item)
+
+
+def _item(value: object) -> str:
+    if not isinstance(value, str) or len(value) > _MOST_ITEM_CHARACTERS:
+        raise ValueError(f"expected texts of at most {_MOST_ITEM_CHARACTERS} characters")
+    return value.strip()
+
+
+def _names(_setting: Setting, value: object) -> tuple[str, ...]:
+    names = _items(value, ",")
+    if not all(re.fullmatch(r"[A-Za-z][A-Za-z0-9_.-]*", name) for name in names):
+        raise ValueError("expected names separated by commas, for example celery,rq")
+    return names
+
+
+def _patterns(_setting: Setting, value: object) -> tuple[str, ...]:
+    # A pattern may hold a comma itself; with several lines, each line is one pattern.
+    separator = "\n" if isinstance(value, str) and "\n" in value else ","
+    patterns = _items(value, separator)
+    try:
+        for pattern in patterns:
+            re.compile(pattern)
+    except re.error:
+        raise ValueError(
+            "expected regular expressions separated by commas, or one on each line"
+        ) from None
+    return patterns
+
+
+def _tags(_setting: Setting, value: object) -> dict[str, str]:
+    if isinstance(value, Mapping):
+        pairs = [(str(key), "=", str(item)) for key, item in value.items()]
+    else:
+        pairs = [item.partition("=") for item in _items(value, ",")]
+    tags = {key.strip(): item.strip() for key, _, item in pairs}
+    if not all(key.strip() and equals for key, equals, _ in pairs):
+        raise ValueError("expected key=value,key=value")
+    if len(tags) > _MOST_ITEMS or any(
+        len(text) > _MOST_TAG_CHARACTERS for pair in tags.items() for text in pair
+    ):
+        raise ValueError(
+            f"expected at most {_MOST_ITEMS} tags of at most {_MOST_TAG_CHARACTERS} characters"
+        )
+    return tags
+
+
+_PARSERS: Final[Mapping[Kind, Callable[[Setting, object], object]]] = {
+    Kind.TEXT: _text,
+    Kind.SECRET: _secret,
+    Kind.URL: _url,
+    Kind.UUID: _uuid,
+    Kind.PATH: _path,
+    Kind.CHOICE: _choice,
+    Kind.BOOLEAN: _boolean,
+    Kind.INTEGER: _integer,
+    Kind.SECONDS: _seconds,
+    Kind.NAMES: _names,
+    Kind.PATTERNS: _patterns,
+    Kind.TAGS: _tags,
+}

@@ -1,0 +1,173 @@
+"""The table of settings: each field of ``AgentConfig`` is one row.
+
+A row says type, default, bounds and help at once; the resolver, ``z4j-otel doctor`` and
+the reference documentation read the table from here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, Final
+
+from z4j_otel.config.parsing import Kind, Setting
+from z4j_otel.config.secret import Secret
+
+__all__ = ["SETTINGS", "AgentConfig"]
+
+_NOTHING: Final[Mapping[str, str]] = MappingProxyType({})
+
+
+def _setting(kind: Kind, default: object, text: str, **bounds: object) -> Any:
+    row = {"kind": kind, "default": default, "help": text, **bounds}
+    if isinstance(default, Mapping):
+        return field(default_factory=lambda: default, metadata=row)
+    return field(default=default, metadata=row)
+
+
+@dataclass(frozen=True, slots=True)
+class AgentConfig:
+    """Everything a user can set, resolved; made by ``load_config``."""
+
+    brain_url: str = _setting(Kind.URL, "", "Where the brain is, http(s):// or ws(s)://.")
+    token: Secret = _setting(Kind.SECRET, Secret(), "The agent's token, made by the brain.")
+    hmac_secret: Secret = _setting(
+        Kind.SECRET, Secret(), "The agent's signing secret, made by the brain with the token."
+    )
+    project_id: str = _setting(Kind.TEXT, "default", "The project's slug.", maximum=63)
+    agent_name: str = _setting(
+        Kind.TEXT, "", "Name shown in the dashboard; the host's name when unset.", maximum=64
+    )
+    agent_id: str = _setting(Kind.UUID, "", "The agent's id; needed by transport=longpoll only.")
+    environment: str = _setting(
+        Kind.TEXT, "production", "Deployment environment, attached to every event.", maximum=40
+    )
+    tags: Mapping[str, str] = _setting(
+        Kind.TAGS, _NOTHING, "Attached to every event: key=value,key=value."
+    )
+    transport: str = _setting(
+        Kind.CHOICE,
+        "auto",
+        "How to reach the brain.",
+        choices=("auto", "ws", "longpoll"),
+    )
+    engines: tuple[str, ...] = _setting(
+        Kind.NAMES, (), "Engines to watch, for example celery; all that are installed when unset."
+    )
+    heartbeat_seconds: float = _setting(
+        Kind.SECONDS,
+        30.0,
+        "Time between heartbeats; the brain may ask for less.",
+        minimum=1,
+        maximum=300,
+    )
+    home: Path | None = _setting(
+        Kind.PATH, None, "Directory of all files; ~/.z4j when unset, in it 0700."
+    )
+    buffer_path: Path | None = _setting(
+        Kind.PATH, None, "The buffer's file, below home; buffer-{pid}.sqlite there when unset."
+    )
+    buffer_max_events: int = _setting(
+        Kind.INTEGER,
+        100_000,
+        "Most events kept while the brain is away.",
+        minimum=1_000,
+        maximum=100_000_000,
+    )
+    buffer_max_bytes: int = _setting(
+        Kind.INTEGER,
+        256 * 1024**2,
+        "Most bytes kept while the brain is away.",
+        minimum=1024**2,
+        maximum=1024**4,
+    )
+    max_event_bytes: int = _setting(
+        Kind.INTEGER,
+        32 * 1024,
+        "Greatest event after redaction.",
+        minimum=1024,
+        maximum=512 * 1024,
+    )
+    max_payload_bytes: int = _setting(
+        Kind.INTEGER,
+        8192,
+        "Greatest single value in an event (arguments, result, traceback).",
+        minimum=128,
+        maximum=512 * 1024,
+    )
+    dev_mode: bool = _setting(
+        Kind.BOOLEAN, False, "Allow ws:// and http:// to hosts other than this one."
+    )
+    strict_mode: bool = _setting(
+        Kind.BOOLEAN, False, "Fail at start on a configuration error, instead of running without."
+    )
+    autostart: bool = _setting(Kind.BOOLEAN, True, "Start the agent as soon as it is made.")
+    disabled: bool = _setting(Kind.BOOLEAN, False, "Switch z4j-otel off altogether.")
+    log_level: str = _setting(
+        Kind.CHOICE,
+        "INFO",
+        "Least severity of z4j-otel's own log records.",
+        choices=("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"),
+    )
+    worker_role: str = _setting(
+        Kind.TEXT, "", "What this process is: web, task, scheduler, beat or other.", maximum=32
+    )
+    redaction_extra_key_patterns: tuple[str, ...] = _setting(
+        Kind.PATTERNS, (), "Keys whose values are redacted, besides the built-in ones."
+    )
+    redaction_extra_value_patterns: tuple[str, ...] = _setting(
+        Kind.PATTERNS, (), "Texts that are redacted wherever they stand."
+    )
+    agent_host: str = _setting(
+        Kind.CHOICE,
+        "thread",
+        "Where the agent runs: a thread of the worker's process.",
+        choices=("thread",),
+    )
+    flush_timeout_seconds: float = _setting(
+        Kind.SECONDS,
+        5.0,
+        "Most time to deliver what waits when the process ends.",
+        minimum=0,
+        maximum=300,
+    )
+
+    sources: Mapping[str, str] = field(default_factory=lambda: _NOTHING, repr=False, compare=False)
+    """Where each value that is not a default came from, by setting name."""
+
+    @property
+    def deployment(self) -> str:
+        """Name the deployment in 16 hexadecimal digits: same secret and project, same name.
+
+        Raises:
+            ConfigError: There is no signing secret, or it is malformed.
+        """
+        import hashlib  # noqa: PLC0415 -- loads OpenSSL
+
+        digest = hashlib.sha256(self.signing_key() + self.project_id.encode())
+        return digest.hexdigest()[:16]
+
+    def signing_key(self) -> bytes:
+        """Return the signing secret decoded, at least 32 bytes.
+
+        Raises:
+            ConfigError: There is no signing secret, or it is malformed.
+        """
+        from z4j_otel.wire.signing import decode_secret  # noqa: PLC0415 -- importing config is cheap
+
+        return decode_secret(self.hmac_secret.reveal())
+
+    def rows(self) -> list[tuple[Setting, str, str]]:
+        """Return each setting with its value and its source, both fit to be shown."""
+        return [
+            (row, row.show(getattr(self, row.name)), self.sources.get(row.name, "default"))
+            for row in SETTINGS
+        ]
+
+
+SETTINGS: Final = tuple(
+    Setting(name=each.name, **each.metadata) for each in fields(AgentConfig) if each.metadata
+)
+"""Every setting, in the order of the reference documentation."""
