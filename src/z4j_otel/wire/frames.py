@@ -16,12 +16,14 @@ from msgspec import Meta
 __all__ = [
     "DEFAULT_MAX_FRAME_BYTES",
     "MAX_BATCH_EVENTS",
+    "MAX_ID_CHARS",
     "PROTOCOL_VERSION",
     "AgentStatus",
     "CommandPayload",
     "CommandResultPayload",
     "CommandTarget",
     "ErrorPayload",
+    "EventBatchAck",
     "FrameType",
     "Heartbeat",
     "Hello",
@@ -32,6 +34,7 @@ __all__ = [
 
 PROTOCOL_VERSION: Final = "2"
 DEFAULT_MAX_FRAME_BYTES: Final = 1_048_576
+MAX_ID_CHARS: Final = 64
 MAX_BATCH_EVENTS: Final = 5000
 """The brain loses what a batch holds beyond this number (PROTOCOL §4.2)."""
 
@@ -105,7 +108,7 @@ class TelemetryLoss(msgspec.Struct, frozen=True, kw_only=True):
     command_results: _Counter = 0
     other_frames: _Counter = 0
     unclassified_frames: _Counter = 0
-    adapter_events: Annotated[dict[str, _Counter], Meta(max_length=32)] = {}
+    adapter_events: Annotated[dict[_Key, _Counter], Meta(max_length=32)] = {}
 
 
 class Heartbeat(msgspec.Struct, frozen=True, kw_only=True):
@@ -136,6 +139,16 @@ class AgentStatus(msgspec.Struct, frozen=True, kw_only=True):
     protocol_version: str = PROTOCOL_VERSION
     engines: list[str] = []
     schedulers: list[str] = []
+
+
+class EventBatchAck(msgspec.Struct, frozen=True, kw_only=True):
+    """The batch ``acked_id`` is settled (PROTOCOL §4.2)."""
+
+    acked_id: str
+    received: int = 0
+    accepted: int = 0
+    rejected: int = 0
+    """``received - accepted``: also duplicates, so no error."""
 
 
 class CommandTarget(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
