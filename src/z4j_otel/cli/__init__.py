@@ -1,0 +1,1 @@
+"""The command ``z4j-otel``."""
