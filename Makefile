@@ -1,0 +1,77 @@
+# Everything a developer types. Needs make, a Python >= 3.10 and, for the real brain, one >= 3.11.
+
+VENV := .venv
+BIN := $(VENV)/bin
+BRAIN_VENV := .venv-brain
+BRAIN_PACKAGE := z4j==1.13.*
+# Quick suites: no services, no sleeps.
+QUICK := $(wildcard tests/unit tests/conformance)
+PYTEST_ARGS ?=
+# For `make demo`: BRAIN=z4j runs against the real brain, KEEP=1 leaves all running at the end.
+BRAIN ?=
+KEEP ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help venv brain lint check test demo bench truth clean
+
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@echo "  demo takes BRAIN=z4j (the real brain) and KEEP=1 (leave it running)"
+
+venv: $(VENV)/.ready ## Make .venv with everything a developer needs
+
+brain: $(BRAIN_VENV)/.ready ## Make .venv-brain with the real brain
+
+$(VENV)/.ready: pyproject.toml
+	@test -x $(BIN)/python || { \
+	  for python in python3 python3.14 python3.13 python3.12 python3.11 python3.10; do \
+	    if $$python -c 'import sys; sys.exit(sys.version_info < (3, 10))' 2>/dev/null; then \
+	      echo "Making $(VENV) with $$python"; exec $$python -m venv $(VENV); \
+	    fi; \
+	  done; \
+	  echo "No Python >= 3.10 found; install one, then run make again" >&2; exit 1; }
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade 'pip>=25.1'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[celery]' --group dev
+	@touch $@
+
+$(BRAIN_VENV)/.ready: Makefile
+	@test -x $(BRAIN_VENV)/bin/python || { \
+	  for python in python3.11 python3.12 python3.13 python3.14 python3; do \
+	    if $$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then \
+	      echo "Making $(BRAIN_VENV) with $$python"; exec $$python -m venv $(BRAIN_VENV); \
+	    fi; \
+	  done; \
+	  echo "The real brain needs Python >= 3.11 and none was found; install one, or set Z4J_BRAIN_BIN to an installed z4j" >&2; \
+	  exit 1; }
+	@$(BRAIN_VENV)/bin/python -m pip install --quiet --disable-pip-version-check '$(BRAIN_PACKAGE)'
+	@touch $@
+
+lint: venv
+	$(BIN)/ruff format --check --quiet
+	$(BIN)/ruff check --quiet
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/codespell
+
+check: lint ## Style, types, layers, unit and conformance tests; under a minute, no services
+	$(BIN)/pytest -q -n 2 $(QUICK) $(PYTEST_ARGS)
+
+# A missing brain is one more missing service: its tests skip and are counted, or fail when
+# Z4J_REQUIRE_SERVICES=1.
+test: lint ## All of check, and every test against real workers, brokers and brains
+	@$(MAKE) --no-print-directory brain || echo "Going on without the real brain" >&2
+	$(BIN)/pytest -q tests $(PYTEST_ARGS)
+
+demo: venv $(if $(filter z4j,$(BRAIN)),brain) ## The tour: a worker, its tasks, a brain, its commands
+	$(BIN)/z4j-otel demo $(if $(BRAIN),--brain $(BRAIN)) $(if $(KEEP),--keep)
+
+bench: venv ## Measure the budgets, as ratios in one run
+	$(BIN)/python -m bench
+
+truth: venv ## The truth table: every way a task can end, against a real worker
+	$(BIN)/pytest tests/e2e -k truth $(PYTEST_ARGS)
+
+clean: ## Remove both environments and all that can be made again
+	rm -rf $(VENV) $(BRAIN_VENV) dist build site .coverage*
+	rm -rf .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	find src tests -name __pycache__ -type d -prune -exec rm -rf {} +
