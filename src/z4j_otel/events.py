@@ -16,6 +16,7 @@ __all__ = [
     "Cause",
     "EventKind",
     "LifecycleRecord",
+    "LostSpan",
     "RecordSink",
     "SpanIds",
     "TaskFacts",
@@ -97,6 +98,25 @@ class LifecycleRecord(msgspec.Struct, frozen=True):
     """Wall clock at capture, nanoseconds since the Unix epoch."""
     details: dict[str, Any] = {}
     span: SpanIds | None = None
+
+
+class LostSpan(msgspec.Struct, frozen=True):
+    """The span of a run whose process did not live to end it."""
+
+    task_id: str
+    task_name: str
+    queue: str | None
+    worker: str | None
+    attempt: int
+    trace_id: str
+    span_id: str
+    parent_span_id: str
+    is_sampled: bool
+    started_ns: int
+    ended_ns: int
+    cause: str
+    """``time_limit``, ``worker_lost`` or ``revoked``."""
+    error_type: str
 
 
 class RecordSink(Protocol):

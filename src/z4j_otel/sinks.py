@@ -14,7 +14,7 @@ from typing import Any, Protocol
 
 from z4j_otel.events import RecordSink
 
-__all__ = ["ProcessHost", "current_host", "current_sink", "set_opener"]
+__all__ = ["ProcessHost", "check_settings", "current_host", "current_sink", "set_opener"]
 
 _DEFAULT_OPENER = "z4j_otel.agent.host:process_host"
 
@@ -32,6 +32,14 @@ class ProcessHost(Protocol):
             settings: Settings by name that the caller was given as arguments. The first
                 call in a process that brings some decides.
         """
+        ...
+
+    def is_enabled(self) -> bool:
+        """Whether instrumentors should hook their engines in this process."""
+        ...
+
+    def defers_upstream(self) -> bool:
+        """Whether other instrumentors are still to be activated in this process."""
         ...
 
     def worker_starting(self, engine: str) -> None:
@@ -78,3 +86,17 @@ def current_host() -> ProcessHost:
 def current_sink(settings: Mapping[str, Any] | None = None) -> RecordSink | None:
     """Return the sink of this process, or None when z4j is not configured here."""
     return current_host().sink(settings)
+
+
+def check_settings(settings: Mapping[str, Any]) -> None:
+    """Let the host judge settings given as arguments, before any of them is used.
+
+    A host without ``check_settings`` accepts all; what is wrong then shows when the sink is
+    opened.
+
+    Raises:
+        ConfigError: A setting is unknown or malformed.
+    """
+    check = getattr(current_host(), "check_settings", None)
+    if check is not None:
+        check(settings)

@@ -44,6 +44,9 @@ def _configure(celery: Celery) -> None:
         broker_connection_retry_on_startup=True,
         worker_hijack_root_logger=False,
         worker_send_task_events=False,
+        # How long Celery waits before it believes that a child is lost, where the broker's
+        # transport has no event loop.
+        worker_lost_wait=2.0,
     )
 
 
@@ -84,7 +87,9 @@ def flaky(self: Any, succeed_at: int) -> str:
     return f"attempt {self.request.retries}"
 
 
-@app.task(name="shop.hopeless", autoretry_for=(ConnectionError,), max_retries=1, default_retry_delay=0)
+@app.task(
+    name="shop.hopeless", autoretry_for=(ConnectionError,), max_retries=1, default_retry_delay=0
+)
 def hopeless() -> NoReturn:
     """Fail every time, also when retried."""
     raise ConnectionError("gateway down")

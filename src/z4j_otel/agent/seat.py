@@ -1,0 +1,150 @@
+"""The place of one process: its files, its gate, and what its agent is built of."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from z4j_otel.agent.adoption import AdoptingImporter
+from z4j_otel.agent.agent import Agent
+from z4j_otel.agent.arbiter import Arbiter
+from z4j_otel.agent.importer import JournalImporter
+from z4j_otel.buffer.files import AgentFiles, is_owner_alive, resolve_home
+from z4j_otel.buffer.sqlite import SqliteBuffer
+from z4j_otel.clock import SystemClock
+from z4j_otel.config import AgentConfig
+from z4j_otel.events import EventKind, LifecycleRecord, TaskFacts
+from z4j_otel.exporter.lost_spans import export_lost_span
+from z4j_otel.exporter.sink import EventSink
+from z4j_otel.instrumentors.adapter import EngineAdapter
+from z4j_otel.instrumentors.registry import find_engines
+from z4j_otel.journal import JournalReader, JournalWriter
+from z4j_otel.redaction import RedactionPolicy, Redactor
+
+__all__ = ["Seat"]
+
+
+@dataclass(frozen=True, slots=True)
+class Seat:
+    """One process's role: an owner has files, a guest only a journal to append to."""
+
+    config: AgentConfig
+    journal_dir: Path
+    sink: EventSink
+    files: AgentFiles | None = None
+
+    @property
+    def is_owner(self) -> bool:
+        """Whether the agent belongs to this process."""
+        return self.files is not None
+
+    @classmethod
+    def owner(cls, config: AgentConfig) -> Seat:
+        """Claim files of our own."""
+        home = config.home or resolve_home(os.environ)
+        files = AgentFiles.claim(
+            home, os.getpid(), config.deployment, buffer_path=config.buffer_path
+        )
+        return cls(config, files.journal_dir, _gate(config, files.journal_dir), files)
+
+    @classmethod
+    def guest_of(cls, journal_dir: Path, config: AgentConfig) -> Seat | None:
+        """Join a living owner's journal; None when its owner is gone."""
+        if not is_owner_alive(journal_dir):
+            return None
+        return cls(config, journal_dir, _gate(config, journal_dir))
+
+    def as_guest(self) -> Seat:
+        """Return the seat of a forked child: the same journal, nothing else."""
+        return Seat(self.config, self.journal_dir, self.sink)
+
+    def is_journal_served(self) -> bool:
+        """Whether an owner is alive to deliver what is appended."""
+        return is_owner_alive(self.journal_dir)
+
+    def leave(self) -> None:
+        """Give up the files; they are deleted when nothing is left in them."""
+        if self.files is not None:
+            self.files.remove()
+            self.files.close()
+
+    def build_agent(self, *, worker: Mapping[str, Any], engines: Sequence[EngineAdapter]) -> Agent:
+        """Put an agent together that delivers this seat's journal."""
+        assert self.files is not None
+        config, source = self.config, self.journal_dir.name
+        buffer = SqliteBuffer(
+            self.files.buffer_path,
+            max_events=config.buffer_max_events,
+            max_bytes=config.buffer_max_bytes,
+        )
+        reader = JournalReader(self.journal_dir, buffer.positions().get(source))
+        own = JournalImporter(reader, buffer, Arbiter(on_lost_span=export_lost_span), source=source)
+        importer = AdoptingImporter(
+            own, buffer, home=self.files.buffer_path.parent, deployment=config.deployment
+        )
+        adapters = list(engines) or _adapters(config, worker)
+        agent = Agent(
+            config,
+            adapters,
+            buffer=buffer,
+            importer=importer,
+            redactor=_redactor(config),
+            role=config.worker_role or ("task" if worker else "other"),
+        )
+        agent.announce = _Announcement(self.sink, adapters)
+        return agent
+
+
+class _Announcement:
+    """Tells the brain which workers are here: ``worker.online`` (PROTOCOL §6.4)."""
+
+    def __init__(self, sink: EventSink, adapters: Sequence[EngineAdapter]) -> None:
+        self._sink = sink
+        self._adapters = adapters
+
+    def __call__(self) -> None:
+        for adapter in self._adapters:
+            for name in adapter.worker_details():
+                facts = TaskFacts(adapter.name, "", "", None, name)
+                now_ns = SystemClock().now_ns()
+                self._sink.emit(LifecycleRecord(EventKind.WORKER_ONLINE, facts, now_ns))
+
+
+def _redactor(config: AgentConfig) -> Redactor:
+    return Redactor(
+        RedactionPolicy(
+            extra_key_patterns=config.redaction_extra_key_patterns,
+            extra_value_patterns=config.redaction_extra_value_patterns,
+            max_string_bytes=config.max_payload_bytes,
+        )
+    )
+
+
+def _gate(config: AgentConfig, journal_dir: Path) -> EventSink:
+    common: dict[str, Any] = {"environment": config.environment}
+    if config.tags:
+        common["tags"] = dict(config.tags)
+    return EventSink(
+        JournalWriter(journal_dir),
+        _redactor(config),
+        common=common,
+        max_event_bytes=config.max_event_bytes,
+    )
+
+
+def _adapters(config: AgentConfig, worker: Mapping[str, Any]) -> list[EngineAdapter]:
+    """Build the adapters of the engines in use, each bound to its worker if it has one."""
+    adapters: list[EngineAdapter] = []
+    for name, engine in find_engines().items():
+        if not engine.is_installed or (config.engines and name not in config.engines):
+            continue
+        adapter = engine.adapter()
+        if name in worker:
+            bind = getattr(adapter, "bind_worker", None)
+            if bind is not None:
+                bind(worker[name])
+        adapters.append(adapter)
+    return adapters

@@ -1,0 +1,110 @@
+"""The upstream Celery instrumentation, as we find it: its activation and its spans.
+
+Celery's spans are made by ``opentelemetry-instrumentation-celery``; users know them and
+build dashboards on them. Nothing here makes a second span. What upstream lacks is added to
+its spans, and what it gets wrong is put right:
+
+* worker name: ``celery.hostname`` would be the publisher's;
+* messaging attributes of today's conventions, ``error.type`` on every failure;
+* a task that is being killed: upstream ends its span as if nothing had happened. Here it
+  is left open; the agent reports the step with its true cause and the same ids.
+"""
+
+from __future__ import annotations
+
+import os
+from contextlib import nullcontext
+from typing import Any
+
+import wrapt
+from opentelemetry.trace import INVALID_SPAN, Span, Status, StatusCode
+
+from z4j_otel import semconv
+from z4j_otel.events import TaskFacts
+
+__all__ = ["activate", "annotate", "leave_open", "mark_failed", "repair_worker_name", "span_of"]
+
+_UTILS = "opentelemetry.instrumentation.celery.utils"
+
+
+def activate(**kwargs: Any) -> bool:
+    """Activate upstream unless it is active, not installed or disabled by the user.
+
+    Args:
+        kwargs: What ``instrument()`` takes, for example ``tracer_provider``.
+
+    Returns:
+        Whether upstream is active now.
+    """
+    names = os.environ.get("OTEL_PYTHON_DISABLED_INSTRUMENTATIONS", "").split(",")
+    if {"celery", "*"} & {name.strip() for name in names}:
+        return False
+    try:
+        from opentelemetry.instrumentation.celery import CeleryInstrumentor  # noqa: PLC0415 -- an extra
+    except ImportError:
+        return False
+    instrumentor = CeleryInstrumentor()
+    if not instrumentor.is_instrumented_by_opentelemetry:
+        instrumentor.instrument(**kwargs)
+    return True
+
+
+def repair_worker_name() -> None:
+    """Make upstream's ``celery.hostname`` the worker's name; once per process."""
+    try:
+        wrapt.wrap_function_wrapper(_UTILS, "set_attributes_from_context", _with_worker_name)
+    except ImportError:
+        return
+
+
+def _with_worker_name(wrapped: Any, _instance: Any, args: Any, kwargs: Any) -> Any:
+    result = wrapped(*args, **kwargs)
+    span, context = args
+    # A publisher's context is a dictionary of signal arguments; a run's is a Context.
+    hostname = None if isinstance(context, dict) else getattr(context, "hostname", None)
+    if hostname is not None:
+        span.set_attribute("celery.hostname", hostname)
+    return result
+
+
+def span_of(task: Any, task_id: str) -> Span | None:
+    """Return the span upstream has open for this run, or None."""
+    spans = getattr(task, "__otel_task_span", None)
+    found = spans.get((task_id, False)) if spans else None
+    return found[0] if found else None
+
+
+def annotate(span: Span, facts: TaskFacts, system: str) -> None:
+    """Add what upstream leaves out, and mark the span as captured in its process."""
+    if not span.is_recording():
+        return
+    span.set_attributes(
+        {
+            semconv.Z4J_CAPTURED: True,
+            semconv.Z4J_TASK_ATTEMPT: facts.attempt,
+            semconv.MESSAGING_SYSTEM: system,
+            semconv.MESSAGING_OPERATION_NAME: "run",
+            semconv.MESSAGING_OPERATION_TYPE: "process",
+            semconv.MESSAGING_DESTINATION_NAME: facts.queue or "",
+            semconv.MESSAGING_CLIENT_ID: facts.worker or "",
+            semconv.MESSAGING_MESSAGE_ID: facts.task_id,
+        }
+    )
+
+
+def mark_failed(span: Span, error_type: str, cause: str) -> None:
+    """Give the span the status of a failure and say why."""
+    if span.is_recording():
+        span.set_attribute(semconv.ERROR_TYPE, error_type)
+        span.set_attribute(semconv.Z4J_TASK_CAUSE, cause)
+        span.set_status(Status(StatusCode.ERROR))
+
+
+def leave_open(task: Any, task_id: str) -> None:
+    """Keep upstream from ending the span of a run that is being killed.
+
+    A no-op takes the span's place, so that upstream's own handler finds what it expects.
+    """
+    spans = getattr(task, "__otel_task_span", None)
+    if spans and (task_id, False) in spans:
+        spans[(task_id, False)] = (INVALID_SPAN, nullcontext(), None)
