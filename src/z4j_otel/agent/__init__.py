@@ -1,0 +1,1 @@
+"""The process-wide assembly: one agent with a lifecycle, in one thread."""

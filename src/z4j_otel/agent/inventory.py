@@ -1,0 +1,169 @@
+"""What the agent tells of itself: its introduction, its heartbeats, its diagnostics."""
+
+from __future__ import annotations
+
+import functools
+import os
+import platform
+import socket
+from collections.abc import Iterable, Mapping, Sequence
+from importlib import metadata
+from typing import Any, Final
+
+from z4j_otel.agent.ledger import Ledger
+from z4j_otel.buffer.base import BufferStats
+from z4j_otel.clock import iso_z
+from z4j_otel.ids import new_boot_id
+from z4j_otel.instrumentors.adapter import EngineAdapter
+from z4j_otel.wire.frames import AgentStatus, Heartbeat, Hello
+
+__all__ = ["HelloBuilder", "agent_version", "build_heartbeat", "build_status"]
+
+_NS: Final = 1_000_000_000
+_MAX_GAUGE: Final = 10_000_000
+_MAX_STREAK: Final = 1_000_000
+_PACKAGES: Final = ("z4j-otel", "opentelemetry-sdk", "websockets")
+
+
+def agent_version() -> str:
+    """Return this package's version, or ``""``, which the brain reads as unknown."""
+    return _version_of("z4j-otel") or ""
+
+
+@functools.cache
+def _version_of(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+class HelloBuilder:
+    """Collects what ``hello`` says and builds it the same way every time.
+
+    The brain keeps capabilities per token, not per connection (PROTOCOL §2.3): all
+    processes that share a token should advertise the same engines.
+
+    Args:
+        framework: ``bare``, ``django``, ``fastapi``, ``flask`` or another word.
+        agent_name: Shown as the host's name; the machine's name when empty.
+        worker_role: ``web``, ``task``, ``scheduler``, ``beat``, ``other``, or empty.
+        started_at_ns: When this process's agent was made, nanoseconds since the epoch.
+        worker_id: Slot at the brain, unique per process; made up when None.
+        host: Further facts about the machine, JSON values.
+    """
+
+    def __init__(
+        self,
+        *,
+        framework: str = "bare",
+        agent_name: str = "",
+        worker_role: str = "",
+        started_at_ns: int,
+        worker_id: str | None = None,
+        host: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.framework = framework
+        self.worker_id = worker_id or _worker_id(framework)
+        self._agent_name = agent_name
+        self._worker_role = worker_role
+        self._started_at_ns = started_at_ns
+        self._host = dict(host or {})
+        self._capabilities: dict[str, list[str]] = {}
+
+    def add_engine(self, adapter: EngineAdapter) -> None:
+        """List an engine with what it can do; a later one of the same name replaces it."""
+        self._capabilities[adapter.name] = sorted(set(adapter.capabilities()))
+
+    def build(self) -> Hello:
+        """Return the introduction; equal for equal input."""
+        return Hello(
+            agent_version=agent_version()[:40],
+            framework=self.framework[:40],
+            engines=sorted(self._capabilities),
+            capabilities={name: self._capabilities[name] for name in sorted(self._capabilities)},
+            host=self._describe_host(),
+            worker_id=self.worker_id[:128],
+            worker_role=self._worker_role[:32] or None,
+            worker_pid=os.getpid(),
+            worker_started_at=iso_z(self._started_at_ns),
+            runtime_features=["retry_by_reference"],
+        )
+
+    def _describe_host(self) -> dict[str, Any]:
+        hostname = socket.gethostname()
+        packages = {name: version for name in _PACKAGES if (version := _version_of(name))}
+        return {
+            "hostname": hostname,
+            "os": platform.system(),
+            "architecture": platform.machine(),
+            "python": platform.python_version(),
+            "packages": packages,
+            **self._host,
+            "name": self._agent_name or hostname,
+        }
+
+
+def _worker_id(framework: str) -> str:
+    # Containers share process numbers, and forks share start times: only randomness is
+    # unique. The rest is for people.
+    host = socket.gethostname().partition(".")[0][:40]
+    return f"{framework[:30]}-{host}-{os.getpid()}-{new_boot_id()[:8]}"
+
+
+def build_heartbeat(
+    stats: BufferStats, ledger: Ledger, engines: Iterable[str], health: dict[str, str]
+) -> Heartbeat:
+    """Build a heartbeat.
+
+    Args:
+        stats: The buffer's state.
+        ledger: What was lost so far.
+        engines: Names of all engines.
+        health: ``<engine>.queue_depths`` and ``<engine>.worker_details`` as JSON text,
+            already redacted.
+    """
+    return Heartbeat(
+        buffer_size=min(stats.entries, _MAX_GAUGE),
+        # The brain takes it for the workers' last sign of life: with the time of the last
+        # delivery an idle worker would look dead. Without it the brain uses its own clock.
+        last_flush_at=None,
+        dropped_events=min(ledger.dropped_total(), _MAX_GAUGE),
+        telemetry_loss=ledger.telemetry_loss(engines),
+        adapter_health=health,
+    )
+
+
+def build_status(
+    stats: BufferStats,
+    ledger: Ledger,
+    engines: Sequence[str],
+    *,
+    streaks: Mapping[str, int],
+    connected_at_ns: int,
+    now_ns: int,
+) -> AgentStatus:
+    """Build the diagnostics frame.
+
+    Args:
+        stats: The buffer's state.
+        ledger: What was lost so far.
+        engines: Names of all engines.
+        streaks: Failures in a row before this connection, by class name.
+        connected_at_ns: When this session was established, nanoseconds since the epoch.
+        now_ns: Current time, nanoseconds since the epoch.
+    """
+    oldest_ns = stats.oldest_ns
+    age_s = max(0, now_ns - oldest_ns) // _NS if oldest_ns else None
+    return AgentStatus(
+        telemetry_loss=ledger.telemetry_loss(engines),
+        auth_failure_streak=min(streaks.get("auth", 0), _MAX_STREAK),
+        protocol_failure_streak=min(streaks.get("protocol", 0), _MAX_STREAK),
+        connection_failure_streak=min(streaks.get("connection", 0), _MAX_STREAK),
+        last_successful_connect_at=iso_z(connected_at_ns),
+        current_session_age_seconds=max(0, now_ns - connected_at_ns) // _NS,
+        buffer_depth=stats.entries,
+        buffer_oldest_age_seconds=age_s,
+        agent_version=agent_version()[:40],
+        engines=list(engines)[:32],
+    )

@@ -1,0 +1,74 @@
+"""What heartbeats and diagnostics say at this moment; never waits for anything."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+
+from z4j_otel.agent.health import HealthProbe
+from z4j_otel.agent.inventory import build_heartbeat, build_status
+from z4j_otel.agent.ledger import Ledger
+from z4j_otel.buffer.base import BufferStats, EventBuffer
+from z4j_otel.clock import Clock
+from z4j_otel.errors import BufferError_
+from z4j_otel.wire.frames import AgentStatus, Heartbeat
+
+__all__ = ["AgentReports"]
+
+_logger = logging.getLogger(__name__)
+
+
+class AgentReports:
+    """Implements :class:`z4j_otel.agent.connection.Reports` from the agent's parts.
+
+    Args:
+        buffer: Asked for its state at every report.
+        ledger: Takes over the buffer's losses.
+        probe: Asked to look again at every heartbeat.
+        engines: Names of all engines.
+        streaks: Failures in a row by class name.
+        clock: For ages.
+    """
+
+    def __init__(
+        self,
+        buffer: EventBuffer,
+        ledger: Ledger,
+        probe: HealthProbe,
+        *,
+        engines: Sequence[str],
+        streaks: Callable[[], dict[str, int]],
+        clock: Clock,
+    ) -> None:
+        self._buffer = buffer
+        self._ledger = ledger
+        self._probe = probe
+        self._engines = engines
+        self._streaks = streaks
+        self._clock = clock
+        self._stats = BufferStats(entries=0, bytes=0, oldest_ns=None)
+
+    def stats(self) -> BufferStats:
+        """Return the buffer's state, or the last known one while it cannot tell."""
+        try:
+            self._stats = self._buffer.stats()
+        except BufferError_ as error:
+            _logger.debug("the buffer cannot tell its state: %s", type(error).__name__)
+        self._ledger.losses = self._stats.dropped
+        return self._stats
+
+    def heartbeat(self) -> Heartbeat:
+        """Build a heartbeat with what the engines told last, and ask them again."""
+        self._probe.refresh()
+        return build_heartbeat(self.stats(), self._ledger, self._engines, self._probe.latest())
+
+    def status(self, connected_at_ns: int) -> AgentStatus:
+        """Build the diagnostics frame of a session."""
+        return build_status(
+            self.stats(),
+            self._ledger,
+            self._engines,
+            streaks=self._streaks(),
+            connected_at_ns=connected_at_ns,
+            now_ns=self._clock.now_ns(),
+        )

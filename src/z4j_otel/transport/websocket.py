@@ -1,0 +1,213 @@
+"""The WebSocket to the brain, on the ``websockets`` library."""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import logging
+from collections.abc import Callable
+from typing import Any, Final
+from urllib.parse import SplitResult, urlsplit, urlunsplit
+
+import websockets
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketException
+
+from z4j_otel.errors import ConfigError, ConnectFailed, ConnectionLost
+
+__all__ = ["WebSocketConnection", "WebSocketTransport", "agent_url", "is_loopback"]
+
+_PATH: Final = "/ws/agent"
+_SCHEMES: Final = {"http": "ws", "https": "wss", "ws": "ws", "wss": "wss"}
+_ABNORMAL: Final = 1006
+_MAX_INBOUND_BYTES: Final = 1_048_576
+_PING_S: Final = 60.0
+_REDIRECTS: Final = range(300, 400)
+_HAS_PROXY: Final = int(websockets.version.version.partition(".")[0]) >= 15  # noqa: PLR2004 -- the release that added the argument
+
+# At DEBUG the library logs the handshake's headers, and with them the token.
+_library_logger = logging.getLogger("z4j_otel.transport.websocket.library")
+_library_logger.setLevel(logging.WARNING)
+
+
+def agent_url(brain_url: str, *, dev_mode: bool = False) -> str:
+    """Return the address of the agent's socket for a brain's address.
+
+    Accepts ``http``, ``https``, ``ws`` and ``wss``, a path prefix, and an address that
+    already ends in ``/ws`` or ``/ws/agent``, with or without a final slash.
+
+    Args:
+        brain_url: What the operator configured.
+        dev_mode: Whether plain text to another machine is allowed.
+
+    Raises:
+        ConfigError: The address has another scheme, no host, or is plain text to another
+            machine outside ``dev_mode``.
+    """
+    parts = _split(brain_url.strip())
+    scheme = _SCHEMES.get(parts.scheme.lower())
+    if scheme is None or not parts.hostname:
+        raise ConfigError(
+            "brain_url", "the agent's transport", "expected http(s)://host or ws(s)://host"
+        )
+    if scheme == "ws" and not (dev_mode or is_loopback(parts.hostname)):
+        raise ConfigError(
+            "brain_url",
+            "the agent's transport",
+            "refusing plain ws:// connection to another machine: the token would travel"
+            " readable; use https:// (or set dev_mode on a network you trust)",
+        )
+    prefix = parts.path.rstrip("/").removesuffix(_PATH).removesuffix("/ws").rstrip("/")
+    host = parts.netloc.rpartition("@")[2]
+    return urlunsplit((scheme, host, prefix + _PATH, "", ""))
+
+
+def _split(url: str) -> SplitResult:
+    try:
+        parts = urlsplit(url)
+        _ = parts.port  # reading it is what validates it
+    except ValueError as error:
+        raise ConfigError("brain_url", "the agent's transport", "not a valid address") from error
+    return parts
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host name or address can only mean this machine."""
+    if host.lower() == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+class WebSocketConnection:
+    """One open WebSocket."""
+
+    def __init__(self, socket: ClientConnection) -> None:
+        self._socket = socket
+
+    async def send(self, data: bytes) -> None:
+        """Send one binary message."""
+        try:
+            await self._socket.send(data)
+        except ConnectionClosed as closed:
+            raise _lost(closed) from closed
+
+    async def receive(self) -> bytes:
+        """Wait for one message; text is returned as its UTF-8 bytes."""
+        try:
+            return await self._socket.recv(decode=False)
+        except ConnectionClosed as closed:
+            raise _lost(closed) from closed
+
+    async def close(self, code: int = 1000, reason: str = "") -> None:
+        """Close with a code; waits a few seconds for the peer's answer."""
+        try:
+            await self._socket.close(code, reason)
+        except (OSError, WebSocketException):
+            # The peer was faster, or is gone: closed either way.
+            return
+
+
+def _lost(closed: ConnectionClosed) -> ConnectionLost:
+    if closed.rcvd is not None:
+        return ConnectionLost(closed.rcvd.code, closed.rcvd.reason)
+    # Without a close frame of the peer only our own reason tells what happened, for
+    # example a keepalive that went unanswered.
+    reason = closed.sent.reason if closed.sent is not None else "the connection broke"
+    return ConnectionLost(_ABNORMAL, reason)
+
+
+class WebSocketTransport:
+    """Opens WebSockets to one brain with one token.
+
+    Redirects are not followed: the brain issues none, and a token must not travel to an
+    address that the operator did not write down.
+
+    Args:
+        brain_url: Address of the brain, see :func:`agent_url`.
+        token: The agent's bearer token.
+        dev_mode: Whether plain text to another machine is allowed.
+        user_agent: Sent as ``User-Agent``; shows in the brain's audit.
+        open_timeout_s: Limit for TCP, TLS and upgrade together.
+        close_timeout_s: How long to wait for the peer's close frame.
+
+    Raises:
+        ConfigError: The address is not usable, see :func:`agent_url`.
+    """
+
+    def __init__(
+        self,
+        brain_url: str,
+        token: str,
+        *,
+        dev_mode: bool = False,
+        user_agent: str = "z4j-otel",
+        open_timeout_s: float = 10.0,
+        close_timeout_s: float = 5.0,
+    ) -> None:
+        self.url = agent_url(brain_url, dev_mode=dev_mode)
+        """Address of the socket, without secrets."""
+        self._token = token
+        self._open = self._opener(user_agent, open_timeout_s, close_timeout_s)
+
+    def __repr__(self) -> str:
+        return f"WebSocketTransport({self.url!r})"
+
+    def _opener(self, user_agent: str, open_timeout_s: float, close_timeout_s: float) -> _Opener:
+        on_this_machine = is_loopback(urlsplit(self.url).hostname or "")
+        options: dict[str, Any] = {
+            "user_agent_header": user_agent,
+            "open_timeout": open_timeout_s,
+            "close_timeout": close_timeout_s,
+            "ping_interval": _PING_S,
+            "ping_timeout": _PING_S,
+            "max_size": _MAX_INBOUND_BYTES,
+            "logger": _library_logger,
+            # Compressing for a peer on this machine costs both and saves nothing.
+            "compression": None if on_this_machine else "deflate",
+        }
+        if on_this_machine and _HAS_PROXY:
+            options["proxy"] = None
+
+        def open_() -> connect:
+            headers = {"Authorization": f"Bearer {self._token}"}
+            return _ConnectHere(self.url, additional_headers=headers, **options)
+
+        return open_
+
+    async def connect(self) -> WebSocketConnection:
+        """Open a WebSocket.
+
+        Raises:
+            ConnectFailed: Names what failed: address, refusal, time-out, TLS or status.
+        """
+        try:
+            return WebSocketConnection(await self._open())
+        except InvalidStatus as refused:
+            raise _refused(refused.response.status_code) from refused
+        except (asyncio.TimeoutError, TimeoutError) as slow:
+            raise ConnectFailed(f"no answer from {self.url} in time") from slow
+        except (OSError, WebSocketException) as error:
+            text = f"cannot reach {self.url}: {type(error).__name__}: {error}"
+            raise ConnectFailed(text) from error
+
+
+def _refused(status: int) -> ConnectFailed:
+    if status in _REDIRECTS:
+        text = f"the address redirects (HTTP {status}); set brain_url to its final address"
+    else:
+        text = f"the server refused the WebSocket upgrade with HTTP {status}"
+    return ConnectFailed(text, http_status=status)
+
+
+class _ConnectHere(connect):
+    """The library's client without its redirects."""
+
+    def process_redirect(self, exc: Exception) -> Exception | str:
+        """Return the refusal itself: it is final."""
+        return exc
+
+
+_Opener = Callable[[], connect]
