@@ -39,19 +39,16 @@ def read_task_span(span: ReadableSpan) -> TaskSpan | SkipReason:
 
     The span may be running still; its outcome then means nothing.
     """
-    attributes = span.attributes
+    attributes, scope = span.attributes, _scope_name(span)
     if not attributes:
-        return SkipReason.NO_TASK_ID if _scope_name(span) in _SCOPES else SkipReason.NOT_A_TASK
+        return SkipReason.NO_TASK_ID if scope in _SCOPES else SkipReason.NOT_A_TASK
     if attributes.get(semconv.Z4J_CAPTURED) is True:
         return SkipReason.CAPTURED
-    scope = _scope_name(span)
     if scope == CELERY_SCOPE:
         return read_celery_span(span, attributes)
     dialect = _DIALECTS.get(scope)
     if dialect is not None:
         return _read_engine(span, attributes, dialect)
-    if attributes.get(semconv.MESSAGING_SYSTEM) is None:
-        return SkipReason.NOT_A_TASK
     return _read_messaging(span, attributes)
 
 
@@ -190,6 +187,11 @@ _MAX_ENGINE_CHARS: Final = 40
 
 
 def _read_messaging(span: ReadableSpan, attributes: Mapping[str, Any]) -> TaskSpan | SkipReason:
+    if attributes.get(semconv.MESSAGING_SYSTEM) is None:
+        return SkipReason.NOT_A_TASK
+    if text(attributes, "logfire.span_type") == "pending_span":
+        # Logfire's stand-in for a span that still runs; it looks ended and has its attributes.
+        return SkipReason.NOT_ENDED
     operation = text(attributes, *_OPERATION)
     role = _KINDS.get(span.kind) if operation is None else _OPERATIONS.get(operation)
     system = _NOT_IN_ENGINE_NAMES.sub(

@@ -95,8 +95,10 @@ def test_status_in_the_conventions(make_span, status, outcome):
 
 
 def test_spans_to_leave_alone(make_span):
-    """Captured tasks, other spans and messages without an id are told apart."""
+    """Captured tasks, stand-ins, other spans and messages without an id are told apart."""
     assert generic(make_span, {"z4j.captured": True}) is SkipReason.CAPTURED
+    pending = {"logfire.span_type": "pending_span"}
+    assert generic(make_span, pending) is SkipReason.NOT_ENDED
     assert generic(make_span, {"messaging.message.id": ""}) is SkipReason.NO_TASK_ID
     assert read_task_span(make_span({"db.system": "x"}, scope="any")) is SkipReason.NOT_A_TASK
     assert read_task_span(make_span(scope="any")) is SkipReason.NOT_A_TASK
