@@ -35,7 +35,7 @@ _UNFOLLOWED: Final = frozenset({"task.sent", "task.rejected"})
 _ENDED_BY_OTHERS: Final = frozenset({"time_limit", "worker_lost"})
 
 
-class _Data(msgspec.Struct, gc=False):
+class _Data(msgspec.Struct, frozen=True, gc=False):
     attempt: int = 0
     synthesised: bool = False
     terminated: bool = False

@@ -1,0 +1,173 @@
+"""The arbiter: one end per attempt, one event per kind and second, nothing lost."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from z4j_otel.agent.arbiter import Arbiter
+from z4j_otel.clock import iso_utc, parse_iso_ns
+from z4j_otel.events import LostSpan
+from z4j_otel.wire import canonical
+
+SECOND = 1_000_000_000
+T0 = 1_795_000_000 * SECOND
+
+
+def event(kind: str, at_s: float = 0.0, **data: Any) -> bytes:
+    """Encode an event of task t1."""
+    return canonical.encode(
+        {
+            "id": "7b0e1c1e-0000-4000-8000-000000000000",
+            "kind": f"task.{kind}",
+            "engine": "celery",
+            "task_id": "t1",
+            "occurred_at": iso_utc(T0 + int(at_s * SECOND)),
+            "data": {"task_name": "shop.add", "queue": "orders", "attempt": 0, **data},
+        }
+    )
+
+
+def told(arbiter: Arbiter, *events: bytes) -> list[dict[str, Any]]:
+    """Return what the arbiter lets through, decoded."""
+    return [json.loads(out) for e in events if (out := arbiter.judge(e)) is not None]
+
+
+def kinds(events: list[dict[str, Any]]) -> list[str]:
+    """Return the kinds, short."""
+    return [e["kind"].partition(".")[2] for e in events]
+
+
+def test_an_undisturbed_story_passes_whole() -> None:
+    """Received, started and succeeded in their order are all told."""
+    out = told(Arbiter(), event("received"), event("started", 1), event("succeeded", 2))
+    assert kinds(out) == ["received", "started", "succeeded"]
+
+
+@pytest.mark.parametrize("second_end", ["failed", "succeeded", "retried", "revoked"])
+def test_only_the_first_end_of_a_run_is_told(second_end: str) -> None:
+    """A second end of the same run is counted and dropped."""
+    arbiter = Arbiter()
+    out = told(
+        arbiter, event("received"), event("started", 1), event("failed", 2), event(second_end, 3)
+    )
+    assert kinds(out) == ["received", "started", "failed"]
+    assert arbiter.duplicates == 1
+
+
+def test_a_start_after_the_end_is_dropped() -> None:
+    """A child's start that comes after the main process's revocation tells nothing new."""
+    out = told(Arbiter(), event("received"), event("revoked", 1), event("started", 2))
+    assert kinds(out) == ["received", "revoked"]
+
+
+def test_a_redelivery_is_a_new_run() -> None:
+    """After a new arrival of the same id, start and end are told again."""
+    run = [event("received"), event("started", 1), event("retried", 2, retry_count=1)]
+    again = [event("received", 3), event("started", 4), event("succeeded", 5)]
+    assert len(told(Arbiter(), *run, *again)) == 6
+
+
+def test_a_synthesised_arrival_is_dropped_when_the_real_one_is_known() -> None:
+    """A revocation brings its own arrival, which counts only for a task never announced."""
+    known = told(Arbiter(), event("received"), event("received", 1, synthesised=True))
+    unknown = told(Arbiter(), event("received", 1, synthesised=True))
+    assert (len(known), len(unknown)) == (1, 1)
+
+
+def test_two_retries_within_one_second_are_told_in_different_seconds() -> None:
+    """The brain keeps one event per kind and second, so the second one moves on."""
+    arbiter = Arbiter()
+    first = told(
+        arbiter, event("received"), event("started", 0.1), event("retried", 0.2, retry_count=1)
+    )
+    second = told(
+        arbiter, event("received", 0.3), event("started", 0.4), event("retried", 0.5, retry_count=2)
+    )
+    seconds = [(e["kind"], e["occurred_at"][:19]) for e in first + second]
+    assert len(set(seconds)) == 6
+    assert second[2]["data"]["retry_count"] == 2
+    assert second[2]["data"]["observed_at"] == iso_utc(T0 + SECOND // 2)
+
+
+@given(
+    st.lists(
+        st.tuples(st.sampled_from(["received", "started", "retried"]), st.floats(0, 5)), max_size=20
+    )
+)
+def test_time_never_goes_back_and_no_second_is_used_twice(steps: list[tuple[str, float]]) -> None:
+    """Whatever the clocks say, a task's told times ascend and are unique per kind and second."""
+    out = told(Arbiter(), *(event(kind, at_s) for kind, at_s in steps))
+    times = [parse_iso_ns(e["occurred_at"]) for e in out]
+    assert times == sorted(times)
+    seconds = [(e["kind"], at // SECOND) for e, at in zip(out, times, strict=True)]
+    assert len(set(seconds)) == len(seconds)
+
+
+def test_a_start_tells_how_long_the_task_waited_in_the_worker() -> None:
+    """The wait between arrival and start is put into the start, in canonical order."""
+    arbiter = Arbiter()
+    arbiter.judge(event("received"))
+    out = arbiter.judge(event("started", 0.25, tags={"queue": "x"}))
+    assert out is not None
+    assert json.loads(out)["data"]["prefetch_wait_ms"] == 250
+    assert canonical.encode(json.loads(out)) == out
+
+
+def test_the_main_process_end_of_a_killed_run_gets_its_runtime_and_span() -> None:
+    """Runtime and span ids of a killed run come from its start."""
+    arbiter = Arbiter()
+    span = {"trace_id": "a" * 32, "span_id": "b" * 16}
+    told(arbiter, event("received"), event("started", 1, **span))
+    (end,) = told(
+        arbiter, event("failed", 3, cause="worker_lost", exception_type="WorkerLostError")
+    )
+    assert end["data"]["runtime_ms"] == 2000
+    assert end["data"]["span_id"] == "b" * 16
+
+
+def test_the_span_of_a_killed_run_is_reported_once() -> None:
+    """A hard time limit that is told twice leaves one span to be ended."""
+    lost: list[LostSpan] = []
+    arbiter = Arbiter(on_lost_span=lost.append)
+    start = event("started", 1, trace_id="a" * 32, span_id="b" * 16, trace_sampled=True)
+    end = event("failed", 3, cause="time_limit", exception_type="TimeLimitExceeded")
+    told(arbiter, event("received"), start, end, end)
+    assert [(s.span_id, s.cause, s.ended_ns - s.started_ns) for s in lost] == [
+        ("b" * 16, "time_limit", 2 * SECOND)
+    ]
+
+
+def test_a_run_that_ended_by_itself_leaves_no_span() -> None:
+    """An ordinary failure's span was ended by its own process."""
+    lost: list[LostSpan] = []
+    arbiter = Arbiter(on_lost_span=lost.append)
+    start = event("started", 1, trace_id="a" * 32, span_id="b" * 16)
+    told(arbiter, event("received"), start, event("failed", 2, cause="exception", runtime_ms=1000))
+    assert lost == []
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b"",
+        b"{",
+        b"[]",
+        b'{"kind":1}',
+        b'{"kind":"task.started","engine":"e","task_id":"t","occurred_at":"x"}',
+    ],
+)
+def test_an_event_that_cannot_be_read_passes_unchanged(raw: bytes) -> None:
+    """The arbiter judges only what it understands."""
+    assert Arbiter().judge(raw) == raw
+
+
+def test_memory_is_bounded_by_the_number_of_tasks() -> None:
+    """The least recently seen task is forgotten first."""
+    arbiter = Arbiter(max_tasks=1)
+    other = event("failed").replace(b'"t1"', b'"t2"')
+    assert kinds(told(arbiter, event("failed"), other, event("failed", 2))) == ["failed"] * 3
