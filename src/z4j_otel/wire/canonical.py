@@ -34,7 +34,6 @@ _encode_fast: Final = msgspec.json.Encoder(order="sorted").encode
 _decode_fast: Final = msgspec.json.Decoder().decode
 
 _EXACT: Final = frozenset({str, int, bool, type(None)})
-_CONTAINERS: Final = frozenset({dict, list, tuple})
 # Positional from the first, inclusive, to the second, exclusive; the same below zero.
 _SMALLEST: Final = 1e-4
 _LARGEST: Final = 1e16
@@ -81,11 +80,13 @@ def _is_exact(value: Any) -> bool:
     pending: list[Any] = [(value,)]
     # Appending while iterating keeps the walk flat: no call per container.
     for container in pending:
-        for item in container.values() if type(container) is dict else container:
+        for item in container:
             kind = type(item)
             if kind in _EXACT:
                 continue
-            if kind in _CONTAINERS:
+            if kind is dict:
+                pending.append(item.values())
+            elif kind is list or kind is tuple:
                 pending.append(item)
             elif kind is not float or not _is_positional(item):
                 return False

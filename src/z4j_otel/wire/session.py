@@ -153,8 +153,8 @@ class Session:
         """
         if len(events) > MAX_BATCH_EVENTS:
             raise LocalWireError("more than 5000 events in one batch")
-        payload = b'{"events":[' + b",".join(events) + b"]}"
-        return self._send(Role.AGENT, FrameType.EVENT_BATCH, frame_id, payload, now_ns)
+        payload = (b'{"events":[', b",".join(events), b"]}")
+        return self._send(Role.AGENT, FrameType.EVENT_BATCH, frame_id, *payload, now_ns=now_ns)
 
     def send_event_batch_ack(
         self,
@@ -170,37 +170,36 @@ class Session:
         ack = EventBatchAck(
             acked_id=acked_id, received=received, accepted=accepted, rejected=rejected
         )
-        return self._send(Role.BRAIN, FrameType.EVENT_BATCH_ACK, frame_id, _bytes_of(ack), now_ns)
+        return self._tell(Role.BRAIN, FrameType.EVENT_BATCH_ACK, frame_id, ack, now_ns)
 
     def send_heartbeat(self, payload: Heartbeat, *, frame_id: str, now_ns: int) -> bytes:
         """Tell that the agent lives."""
-        return self._send(Role.AGENT, FrameType.HEARTBEAT, frame_id, _bytes_of(payload), now_ns)
+        return self._tell(Role.AGENT, FrameType.HEARTBEAT, frame_id, payload, now_ns)
 
     def send_agent_status(self, payload: AgentStatus, *, frame_id: str, now_ns: int) -> bytes:
         """Tell the agent's diagnostics."""
-        return self._send(Role.AGENT, FrameType.AGENT_STATUS, frame_id, _bytes_of(payload), now_ns)
+        return self._tell(Role.AGENT, FrameType.AGENT_STATUS, frame_id, payload, now_ns)
 
     def send_command(self, command_id: str, payload: CommandPayload, *, now_ns: int) -> bytes:
         """Ask the agent for something."""
-        return self._send(Role.BRAIN, FrameType.COMMAND, command_id, _bytes_of(payload), now_ns)
+        return self._tell(Role.BRAIN, FrameType.COMMAND, command_id, payload, now_ns)
 
     def send_command_ack(self, command_id: str, claim_token: str | None, *, now_ns: int) -> bytes:
         """Confirm a command's arrival, echoing its claim token."""
         payload = canonical.encode({"delivery_claim_token": claim_token})
-        return self._send(Role.AGENT, FrameType.COMMAND_ACK, command_id, payload, now_ns)
+        return self._send(Role.AGENT, FrameType.COMMAND_ACK, command_id, payload, now_ns=now_ns)
 
     def send_command_result(self, command_id: str, payload: bytes, *, now_ns: int) -> bytes:
         """Report a command's outcome; ``payload`` is a result payload's canonical bytes."""
-        return self._send(Role.AGENT, FrameType.COMMAND_RESULT, command_id, payload, now_ns)
+        return self._send(Role.AGENT, FrameType.COMMAND_RESULT, command_id, payload, now_ns=now_ns)
 
     def send_registry_delta(self, payload: RegistryDelta, *, frame_id: str, now_ns: int) -> bytes:
         """Tell which tasks appeared or went."""
-        data = _bytes_of(payload)
-        return self._send(Role.AGENT, FrameType.REGISTRY_DELTA, frame_id, data, now_ns)
+        return self._tell(Role.AGENT, FrameType.REGISTRY_DELTA, frame_id, payload, now_ns)
 
     def send_error(self, payload: ErrorPayload, *, frame_id: str, now_ns: int) -> bytes:
         """Complain; either side may."""
-        return self._send(self.role, FrameType.ERROR, frame_id, _bytes_of(payload), now_ns)
+        return self._tell(self.role, FrameType.ERROR, frame_id, payload, now_ns)
 
     def receive(self, data: bytes | str, *, now_ns: int) -> Received:
         """Check one message of the peer and say what it means.
@@ -267,14 +266,20 @@ class Session:
         frame = {"v": 2, "type": kind.value, "id": frame_id, **members}
         return self._capped(canonical.encode(frame | {"payload": msgspec.to_builtins(payload)}))
 
+    def _tell(
+        self, role: Role, kind: FrameType, frame_id: str, payload: msgspec.Struct, now_ns: int
+    ) -> bytes:
+        data = canonical.encode(msgspec.to_builtins(payload))
+        return self._send(role, kind, frame_id, data, now_ns=now_ns)
+
     def _send(
-        self, role: Role, kind: FrameType, frame_id: str, payload: bytes, now_ns: int
+        self, role: Role, kind: FrameType, frame_id: str, *payload: bytes, now_ns: int
     ) -> bytes:
         self._require(role, State.ESTABLISHED)
         assert self._signer is not None  # as in every established session
         _check_id(frame_id)
         data = self._capped(
-            self._signer.seal(kind, frame_id, payload, nonce=self._nonce(), now_ns=now_ns)
+            self._signer.seal(kind, frame_id, *payload, nonce=self._nonce(), now_ns=now_ns)
         )
         self._signer.count()
         return data
@@ -283,10 +288,6 @@ class Session:
         if len(data) > self.max_frame_bytes:
             raise FrameTooLarge(len(data), self.max_frame_bytes)
         return data
-
-
-def _bytes_of(payload: msgspec.Struct) -> bytes:
-    return canonical.encode(msgspec.to_builtins(payload))
 
 
 def _size_of(data: bytes | str) -> int:
