@@ -66,12 +66,22 @@ class BrainApi:
     answers with an error, and ``httpx.TransportError`` when it does not answer.
     """
 
-    def __init__(self, base_url: str, email: str, password: str, *, project: str) -> None:
+    def __init__(
+        self,
+        base_url: str,
+        email: str,
+        password: str,
+        *,
+        project: str,
+        transport: httpx.BaseTransport | None = None,
+    ) -> None:
         self.base_url = base_url
         self.project = project
         self._login = {"email": email, "password": password}
         # Only this machine is spoken to: a proxy from the environment would be in the way.
-        self._client = httpx.Client(base_url=f"{base_url}/api/v1", trust_env=False, timeout=30)
+        self._client = httpx.Client(
+            base_url=f"{base_url}/api/v1", trust_env=False, timeout=30, transport=transport
+        )
 
     def close(self) -> None:
         """Close the connections."""

@@ -42,7 +42,7 @@ class BrainNotFound(Z4JOtelError):
 
     def __str__(self) -> str:
         return (
-            "the real brain is not installed; run: make .venv-brain"
+            "the real brain is not installed; run: make brain"
             " (or set Z4J_BRAIN_BIN to its program z4j)"
         )
 

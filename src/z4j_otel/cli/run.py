@@ -1,0 +1,141 @@
+"""``z4j-otel run``: the agent as a process of its own, beside the workers."""
+
+from __future__ import annotations
+
+import os
+import pkgutil
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import click
+
+from z4j_otel.agent.host import process_host
+from z4j_otel.cli.failure import EXIT_FAILED, EXIT_USAGE, Failure
+from z4j_otel.cli.stopping import stop_signals
+from z4j_otel.config import load_config
+from z4j_otel.instrumentors.adapter import EngineAdapter
+from z4j_otel.instrumentors.registry import load_engine
+
+__all__ = ["AgentHost", "command", "load_app"]
+
+
+class AgentHost(Protocol):
+    """What this command needs of the process's host."""
+
+    def configure(self, settings: Mapping[str, Any]) -> object | None:
+        """Take this process's place with explicit settings."""
+        ...
+
+    def start_agent(self, *, engines: Sequence[EngineAdapter]) -> object | None:
+        """Start the agent; None where this process may have none."""
+        ...
+
+    def stop(self) -> None:
+        """Deliver what is left, within the deadline."""
+        ...
+
+
+def load_app(where: str) -> Any:
+    """Import an application object named as ``package.module:attribute``.
+
+    The current directory is searched first, as ``celery -A`` does. Without an attribute,
+    ``app`` and ``celery`` are tried.
+
+    Raises:
+        Failure: There is no such module or attribute, or importing it failed.
+    """
+    if (here := str(Path.cwd())) not in sys.path:
+        sys.path.insert(0, here)
+    names = [where] if ":" in where else [f"{where}:app", f"{where}:celery"]
+    problem = ""
+    for name in names:
+        try:
+            return pkgutil.resolve_name(name)
+        except Exception as error:  # noqa: BLE001 -- the user's module may raise anything
+            problem = f"{type(error).__name__}: {error}"
+    raise Failure(
+        f"the app {where!r} cannot be imported ({problem})",
+        then=f"python -c 'import {where.partition(':')[0]}'",
+        exit_code=EXIT_USAGE,
+    )
+
+
+def _build_adapters(engines: Sequence[str], celery_app: str | None) -> list[EngineAdapter]:
+    handles = {"celery": celery_app}
+    return [
+        load_engine(name).adapter(*([load_app(where)] if (where := handles.get(name)) else []))
+        for name in engines
+    ]
+
+
+@click.command("run")
+@click.option("--engine", "engines", multiple=True, help="Engine to act on; may be repeated.")
+@click.option("--celery-app", "--app", "celery_app", help="Celery app, proj.celery:app.")
+@click.option("--brain-url", help="Where the brain is.")
+@click.option("--token", help="The agent's token; better in Z4J_TOKEN or --token-file.")
+@click.option("--token-file", type=click.Path(), help="File that holds the token.")
+@click.option("--hmac-secret", help="The signing secret; better in Z4J_HMAC_SECRET.")
+@click.option("--hmac-secret-file", type=click.Path(), help="File with the signing secret.")
+@click.option("--project-id", help="The project's slug.")
+@click.option("--agent-name", help="Name shown in the dashboard.")
+@click.option("--log-level", help="DEBUG, INFO, WARNING, ERROR or CRITICAL.")
+@click.option("--config", type=click.Path(), help="TOML file with settings.")
+@click.pass_context
+def command(
+    context: click.Context,
+    /,
+    *,
+    engines: tuple[str, ...],
+    celery_app: str | None,
+    config: str | None,
+    **settings: str | None,
+) -> None:
+    """Run the agent as a process of its own.
+
+    It carries out the brain's commands on the engines named, and delivers what processes
+    that are gone have left in the home directory. All settings can come from the
+    environment (Z4J_*) or a file; an option beats both. SIGTERM and Ctrl-C deliver what
+    waits, then end it.
+
+    \b
+    Examples:
+      z4j-otel run --engine celery --celery-app proj.celery:app
+      z4j-otel run --config z4j.toml --engine celery --app proj.celery:app
+      Z4J_TOKEN_FILE=/run/secrets/z4j z4j-otel run --app proj.celery:app
+
+    Exit codes: 0 ended by a signal, 1 the agent did not start, 2 usage or configuration.
+    """  # noqa: D301 -- \b is click's mark for lines to keep
+    if config:
+        # The host resolves the settings again, by itself.
+        os.environ["Z4J_CONFIG"] = config
+    given = {name: value for name, value in settings.items() if value}
+    resolved = load_config(given)
+    if resolved.disabled:
+        raise Failure(
+            "z4j-otel is switched off by Z4J_DISABLED",
+            then="unset Z4J_DISABLED",
+            exit_code=EXIT_USAGE,
+        )
+    names = engines or resolved.engines or ("celery",)
+    adapters = _build_adapters(names, celery_app)
+    _serve(context.obj or process_host(), given, adapters)
+
+
+def _serve(host: AgentHost, settings: Mapping[str, Any], adapters: list[EngineAdapter]) -> None:
+    with stop_signals() as asked:
+        seat = host.configure({**settings, "autostart": True})
+        if seat is None or host.start_agent(engines=adapters) is None:
+            raise Failure(
+                "another z4j agent is active in this process",
+                then="pip uninstall z4j-celery z4j-bare",
+                exit_code=EXIT_FAILED,
+            )
+        try:
+            names = ", ".join(adapter.name for adapter in adapters)
+            click.echo(f"agent is running for {names}; end it with Ctrl-C or SIGTERM")
+            asked.wait()
+        finally:
+            host.stop()
+    click.echo("agent has ended")

@@ -1,0 +1,53 @@
+"""``z4j-otel brain``."""
+
+from __future__ import annotations
+
+import json
+import socket
+import threading
+
+import pytest
+from click.testing import CliRunner
+
+from z4j_otel.cli.brain import command
+from z4j_otel.config import load_config
+
+
+@pytest.fixture
+def ended():
+    """Return an event that has already asked the command to end."""
+    event = threading.Event()
+    event.set()
+    return event
+
+
+def test_the_brain_prints_what_an_agent_needs(ended):
+    """The lines can be pasted into a shell, and make a valid configuration."""
+    result = CliRunner().invoke(command, ["--port", "0"], obj=ended)
+
+    assert result.exit_code == 0
+    lines = [line.removeprefix("export ") for line in result.output.splitlines()]
+    environ = dict(line.split("=", 1) for line in lines)
+    assert load_config(environ=environ).brain_url.startswith("http://127.0.0.1:")
+
+
+def test_the_brain_prints_json_when_asked(ended):
+    """The first line names the environment."""
+    result = CliRunner().invoke(command, ["--port", "0", "--json"], obj=ended)
+
+    ready = json.loads(result.output.splitlines()[0])
+    assert ready["kind"] == "brain.ready"
+    assert "Z4J_TOKEN" in ready["environment"]
+
+
+def test_a_port_that_is_taken_is_a_failure(ended):
+    """The error ends in the command that works."""
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = str(other.getsockname()[1])
+        result = CliRunner().invoke(command, ["--port", port], obj=ended)
+
+    assert result.exit_code == 1
+    assert result.output.startswith(f"Error: no brain on port {port}: ")
+    assert result.output.endswith("\n  z4j-otel brain --port 0\n")
