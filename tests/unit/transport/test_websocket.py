@@ -1,0 +1,206 @@
+"""The WebSocket transport, against a real server on loopback."""
+
+from __future__ import annotations
+
+import asyncio
+import http
+import logging
+
+import pytest
+from websockets.asyncio.server import serve
+from websockets.datastructures import Headers
+from websockets.http11 import Response
+
+from z4j_otel.errors import ConfigError, ConnectFailed, ConnectionLost
+from z4j_otel.transport.websocket import WebSocketTransport, agent_url, is_loopback
+
+TOKEN = "t0ken-of-the-test"
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ("https://brain.example", "wss://brain.example/ws/agent"),
+        ("https://brain.example/", "wss://brain.example/ws/agent"),
+        ("wss://brain.example/ws", "wss://brain.example/ws/agent"),
+        ("wss://brain.example/ws/agent", "wss://brain.example/ws/agent"),
+        ("wss://brain.example/ws/agent/", "wss://brain.example/ws/agent"),
+        ("https://brain.example:8443/z4j/", "wss://brain.example:8443/z4j/ws/agent"),
+        ("https://brain.example/z4j/ws?x=1#y", "wss://brain.example/z4j/ws/agent"),
+        ("http://localhost:7700", "ws://localhost:7700/ws/agent"),
+        ("http://127.0.0.1:7700", "ws://127.0.0.1:7700/ws/agent"),
+        ("ws://[::1]:7700", "ws://[::1]:7700/ws/agent"),
+        (" HTTPS://brain.example ", "wss://brain.example/ws/agent"),
+        ("https://user:pass@brain.example", "wss://brain.example/ws/agent"),
+    ],
+)
+def test_agent_url_accepts_all_forms(given, expected):
+    """All schemes and tails lead to the one route of the agent."""
+    assert agent_url(given) == expected
+
+
+@pytest.mark.parametrize("given", ["ftp://x", "brain.example", "", "https://", "http://x:port"])
+def test_agent_url_refuses_what_is_no_address(given):
+    """Something else than a brain's address is a configuration error."""
+    with pytest.raises(ConfigError, match="brain_url"):
+        agent_url(given)
+
+
+def test_plain_text_to_another_machine_is_refused():
+    """Without dev_mode the token never travels readable; with it, it may."""
+    with pytest.raises(ConfigError, match="refusing plain ws:// connection"):
+        agent_url("http://brain.example")
+    assert agent_url("http://brain.example", dev_mode=True) == "ws://brain.example/ws/agent"
+
+
+@pytest.mark.parametrize(
+    ("host", "expected"),
+    [("LocalHost", True), ("127.8.9.1", True), ("::1", True), ("localhost.evil", False)],
+)
+def test_is_loopback(host, expected):
+    """Only names and addresses that cannot leave the machine count as loopback."""
+    assert is_loopback(host) is expected
+
+
+def test_repr_hides_the_token():
+    """The token is not part of what debuggers print."""
+    assert TOKEN not in repr(WebSocketTransport("http://localhost:1", TOKEN))
+
+
+def with_server(handler, client, **options):
+    """Run a client coroutine against a server on a free port."""
+
+    async def scene():
+        async with serve(handler, "127.0.0.1", 0, **options) as server:
+            port = server.sockets[0].getsockname()[1]
+            return await client(WebSocketTransport(f"http://127.0.0.1:{port}", TOKEN))
+
+    return asyncio.run(scene())
+
+
+async def echo(socket):
+    """Answer the request's headers, then repeat what comes."""
+    await socket.send(f"{socket.request.path} {socket.request.headers['Authorization']}")
+    async for message in socket:
+        await socket.send(message)
+
+
+def test_messages_travel_whole_both_ways():
+    """Bytes arrive unchanged; the token is in the header and the path is the agent's."""
+
+    async def client(transport):
+        connection = await transport.connect()
+        greeting = await connection.receive()
+        await connection.send(b"\x00\xff" * 40_000)
+        answer = await connection.receive()
+        await connection.close()
+        await connection.close()
+        return greeting, answer
+
+    greeting, answer = with_server(echo, client)
+    assert greeting == f"/ws/agent Bearer {TOKEN}".encode()
+    assert answer == b"\x00\xff" * 40_000
+
+
+def test_close_code_of_the_peer_is_told():
+    """Both directions raise with the brain's own code and reason."""
+
+    async def refuse(socket):
+        await socket.close(4401, "who are you")
+
+    async def client(transport):
+        connection = await transport.connect()
+        with pytest.raises(ConnectionLost) as told:
+            await connection.receive()
+        with pytest.raises(ConnectionLost):
+            await connection.send(b"x")
+        return told.value
+
+    error = with_server(refuse, client)
+    assert (error.code, error.reason) == (4401, "who are you")
+
+
+def test_broken_connection_has_code_1006():
+    """A connection that breaks without a close frame says so."""
+
+    async def vanish(socket):
+        socket.transport.abort()
+
+    async def client(transport):
+        connection = await transport.connect()
+        with pytest.raises(ConnectionLost) as told:
+            await connection.receive()
+        await connection.close()
+        return told.value.code
+
+    assert with_server(vanish, client) == 1006
+
+
+@pytest.mark.parametrize(
+    ("status", "words"),
+    [(http.HTTPStatus.FORBIDDEN, "HTTP 403"), (http.HTTPStatus.FOUND, "redirects")],
+)
+def test_refused_upgrade_is_told_with_its_status(status, words):
+    """An HTTP answer instead of a WebSocket is a failure with that status, never followed."""
+
+    def refuse(connection, request):
+        headers = Headers({"Location": "http://127.0.0.1:1/", "Content-Length": "0"})
+        return Response(status, status.phrase, headers)
+
+    async def client(transport):
+        with pytest.raises(ConnectFailed, match=words) as told:
+            await transport.connect()
+        return told.value.http_status
+
+    assert with_server(echo, client, process_request=refuse) == status
+
+
+def test_nobody_there():
+    """A refused TCP connection names the address, not the token."""
+
+    async def scene():
+        with pytest.raises(ConnectFailed, match="cannot reach ws://127.0.0.1:1/ws/agent") as told:
+            await WebSocketTransport("http://127.0.0.1:1", TOKEN).connect()
+        return told.value
+
+    error = asyncio.run(scene())
+    assert error.http_status is None
+    assert TOKEN not in str(error)
+
+
+def test_silent_server_times_out():
+    """A server that accepts and says nothing fails within the time limit."""
+
+    async def hold(reader, writer):
+        while await reader.read(1024):
+            pass
+        writer.close()
+        await writer.wait_closed()
+        held.set()
+
+    held = asyncio.Event()
+
+    async def scene():
+        server = await asyncio.start_server(hold, "127.0.0.1", 0)
+        port = server.sockets[0].getsockname()[1]
+        transport = WebSocketTransport(f"http://127.0.0.1:{port}", TOKEN, open_timeout_s=0.05)
+        with pytest.raises(ConnectFailed, match="in time"):
+            await transport.connect()
+        await held.wait()
+        server.close()
+        await server.wait_closed()
+
+    asyncio.run(scene())
+
+
+def test_library_never_logs_the_handshake(caplog):
+    """Even with everything at DEBUG the token stays out of the log."""
+    caplog.set_level(logging.DEBUG)
+
+    async def client(transport):
+        connection = await transport.connect()
+        await connection.close()
+
+    with_server(echo, client)
+    ours = [r for r in caplog.records if r.name.startswith("z4j_otel")]
+    assert not any(TOKEN in r.getMessage() for r in ours)
