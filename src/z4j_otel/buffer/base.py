@@ -9,7 +9,20 @@ from typing import Protocol
 
 import msgspec
 
-__all__ = ["BufferStats", "DropReason", "Entry", "EntryKind", "EventBuffer"]
+__all__ = [
+    "COMMANDS_KEPT",
+    "COMMAND_AGE_S",
+    "BufferStats",
+    "DropReason",
+    "Entry",
+    "EntryKind",
+    "EventBuffer",
+]
+
+COMMANDS_KEPT = 10_000
+"""Most commands remembered for redeliveries."""
+COMMAND_AGE_S = 86_400.0
+"""How long a command is remembered, seconds."""
 
 
 class EntryKind(IntEnum):
@@ -151,7 +164,7 @@ class EventBuffer(Protocol):
         ...
 
     def remember_result(self, command_key: str, result: bytes, *, now_ns: int) -> None:
-        """Keep a command's result for redeliveries, bounded by age and number."""
+        """Keep a result for redeliveries, within ``COMMAND_AGE_S`` and ``COMMANDS_KEPT``."""
         ...
 
     def recall_result(self, command_key: str) -> bytes | None:

@@ -1,11 +1,25 @@
-"""The reading end of the journal."""
+"""The reading end of the journal: reads, rotates, and removes what is done with.
+
+The theory of operation is in :mod:`z4j_otel.journal`.
+"""
 
 from __future__ import annotations
 
+import json
+import logging
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
+
+from z4j_otel.journal import forks
+from z4j_otel.journal.format import ACTIVE_NAME, Scan, segment_number
+from z4j_otel.journal.segments import Segment
 
 __all__ = ["JournalChunk", "JournalReader"]
+
+_log = logging.getLogger(__name__)
+
+_ACTIVE = "active"
 
 
 @dataclass(frozen=True, slots=True)
@@ -13,13 +27,26 @@ class JournalChunk:
     """Records in order, and the position after them."""
 
     records: list[bytes]
+    """Payloads, exactly as appended."""
     position: str
+    """To be stored together with what becomes of the records."""
     corrupt_records: int
+    """Damaged places skipped in this chunk; each held at least one record."""
     corrupt_bytes: int
+    """Bytes skipped in this chunk."""
+
+
+class _Place(NamedTuple):
+    inode: int
+    checksum: int
+    offset: int
 
 
 class JournalReader:
-    """Reads, rotates and removes segments (being filled in)."""
+    """Reads one journal. Only one may exist per directory; used by one thread.
+
+    Delivery is at least once: what was read after the stored position is read again.
+    """
 
     def __init__(
         self,
@@ -28,20 +55,198 @@ class JournalReader:
         *,
         segment_bytes: int = 4 * 1024 * 1024,
     ) -> None:
-        raise NotImplementedError
+        """Remember where to read; no file is touched yet.
+
+        Args:
+            directory: The journal; it may not exist yet.
+            position: As stored by the caller, or None to read everything. A text that
+                cannot be understood reads everything, too.
+            segment_bytes: Size from which the active segment is sealed.
+        """
+        self._directory = directory
+        self._segment_bytes = segment_bytes
+        self._places = _decode(position)
+        self._numbers_used = max([0, *(int(key) for key in self._places if key != _ACTIVE)])
+        self._segments: list[Segment] = []
+        forks.call_in_child(self.close)
 
     def read(self, max_records: int, max_bytes: int) -> JournalChunk:
-        """Return the next records."""
-        raise NotImplementedError
+        """Return the next records, without waiting for any.
+
+        Args:
+            max_records: Most records to return, at least 1.
+            max_bytes: Payload bytes after which to stop; the last record may pass it.
+
+        Raises:
+            OSError: The directory or a segment cannot be read; nothing is skipped.
+        """
+        self._discover()
+        self._rotate()
+        # Sizes from new to old, bytes from old to new: this keeps causal order.
+        limits = [segment.size for segment in reversed(self._segments)][::-1]
+        total = Scan()
+        for segment, limit in zip(self._segments, limits, strict=True):
+            is_at_end = self._read_segment(segment, limit, total, max_records, max_bytes)
+            if not is_at_end:
+                break
+        return JournalChunk(
+            total.records, self._position(), total.corrupt_records, total.corrupt_bytes
+        )
 
     def release(self, position: str) -> None:
-        """Remove segments wholly before ``position`` that have no writers."""
-        raise NotImplementedError
+        """Remove the sealed segments that a durably stored position says are done with.
+
+        Segments with living writers stay, and so does everything else the position does not
+        prove to be read.
+
+        Args:
+            position: From a chunk of this reader, stored for good.
+
+        Raises:
+            OSError: A segment cannot be removed; it will be tried again.
+        """
+        self._discover()
+        stored = _decode(position)
+        for segment in list(self._segments):
+            if _proves_read(stored.get(segment.key), segment) and segment.remove():
+                self._segments.remove(segment)
 
     def retire(self, position: str) -> bool:
-        """Seal what is active and release; True when nothing is left and nobody writes."""
-        raise NotImplementedError
+        """Bring a dead agent's journal to its end: release, and seal what is left.
+
+        Call it with the position of an empty chunk, again after the next :meth:`read`, and
+        so on until it returns True.
+
+        Returns:
+            True when no segment is left, hence no record and no writer.
+
+        Raises:
+            OSError: As for :meth:`release`.
+        """
+        self.release(position)
+        active = self._active()
+        if active is not None and active.size == 0:
+            if active.remove():
+                self._segments.remove(active)
+        elif active is not None and active.offset >= active.size:
+            self._seal(active)
+        return not self._segments
 
     def close(self) -> None:
-        """Close the files."""
-        raise NotImplementedError
+        """Close the files. Idempotent; a later read starts at the position given at first."""
+        while self._segments:
+            self._segments.pop().close()
+
+    def _active(self) -> Segment | None:
+        last = self._segments[-1] if self._segments else None
+        return last if last is not None and last.number is None else None
+
+    def _discover(self) -> None:
+        """Open the segments that are new since the last look."""
+        active = self._active()
+        if active is not None and not active.is_at_path():
+            # Somebody else removed it. Its writers will notice; until then it is read on,
+            # as a sealed segment that lacks only its name.
+            self._numbers_used += 1
+            active.lose_path(self._numbers_used)
+        known = {segment.key for segment in self._segments}
+        for path in self._paths():
+            number = segment_number(path.name)
+            if (_ACTIVE if number is None else str(number)) not in known:
+                segment = Segment(path)
+                self._resume(segment)
+                self._segments.append(segment)
+                self._numbers_used = max(self._numbers_used, number or 0)
+        self._segments.sort(key=lambda segment: (segment.number is None, segment.number))
+
+    def _paths(self) -> list[Path]:
+        try:
+            paths = list(self._directory.iterdir())
+        except FileNotFoundError:
+            return []
+        return [
+            path
+            for path in paths
+            if path.name == ACTIVE_NAME or segment_number(path.name) is not None
+        ]
+
+    def _resume(self, segment: Segment) -> None:
+        """Go to the stored place, if it is certain that it means this segment."""
+        place = self._places.get(segment.key)
+        if place is None and segment.number is not None:
+            place = self._places.get(_ACTIVE)  # sealed after the position was stored
+        if (
+            place is not None
+            and place.inode == segment.inode
+            and place.checksum == segment.checksum()
+            and place.offset <= segment.size
+        ):
+            segment.offset = place.offset
+
+    def _rotate(self) -> None:
+        active = self._active()
+        if active is not None and (active.size > self._segment_bytes or active.is_sealed):
+            try:
+                self._seal(active)
+            except OSError as error:
+                # Reading matters more; the next read tries again.
+                _log.debug(
+                    "journal segment cannot be sealed: %s",
+                    error,
+                    extra={"action": "journal_rotation_failed"},
+                )
+
+    def _seal(self, active: Segment) -> None:
+        self._numbers_used += 1
+        active.seal(self._numbers_used)
+
+    def _read_segment(
+        self, segment: Segment, limit: int, total: Scan, max_records: int, max_bytes: int
+    ) -> bool:
+        """Add a segment's next records to ``total``; True when they are all in."""
+        while segment.offset < limit:
+            if len(total.records) >= max_records or total.payload_bytes >= max_bytes:
+                return False
+            found = segment.read(
+                limit,
+                max_records=max_records - len(total.records),
+                max_bytes=max_bytes - total.payload_bytes,
+            )
+            total.add(found)
+            if not found.consumed:
+                # An append in the making has no followers yet: newer segments may be read.
+                return True
+        return True
+
+    def _position(self) -> str:
+        places = {
+            segment.key: (segment.inode, segment.checksum(), segment.offset)
+            for segment in self._segments
+            if segment.offset
+        }
+        return json.dumps(places, separators=(",", ":"))
+
+
+def _proves_read(place: _Place | None, segment: Segment) -> bool:
+    """Whether a stored place shows a sealed segment, named by its number, as wholly read."""
+    if segment.number is None:
+        return False
+    if place is None:
+        return segment.size == 0
+    return place.inode == segment.inode and place.offset >= segment.size
+
+
+def _decode(position: str | None) -> dict[str, _Place]:
+    if not position:
+        return {}
+    try:
+        places = {key: _Place(*map(int, place)) for key, place in json.loads(position).items()}
+        if all(key == _ACTIVE or key.isdecimal() for key in places):
+            return places
+    except (AttributeError, TypeError, ValueError):
+        pass
+    _log.warning(
+        "journal position cannot be understood; reading from the start",
+        extra={"action": "journal_position_ignored"},
+    )
+    return {}

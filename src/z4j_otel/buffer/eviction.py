@@ -1,0 +1,105 @@
+"""What a buffer holds in sum, and which entries leave when that is too much."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from z4j_otel.buffer.base import EntryKind
+
+__all__ = ["Caps", "Totals", "Victim", "choose_victims"]
+
+_LARGEST_BATCH = 500
+
+
+class Victim(NamedTuple):
+    """An entry that has to leave."""
+
+    kind: EntryKind
+    sequence: int
+    size_bytes: int
+
+
+@dataclass(slots=True)
+class Totals:
+    """Entries by kind, and the bytes of their bodies."""
+
+    entries: dict[EntryKind, int] = field(default_factory=lambda: dict.fromkeys(EntryKind, 0))
+    bytes: int = 0
+
+    def copy(self) -> Totals:
+        """Return an independent copy."""
+        return Totals(dict(self.entries), self.bytes)
+
+    def add(self, kind: EntryKind, entries: int, size_bytes: int) -> None:
+        """Count entries in."""
+        self.entries[kind] += entries
+        self.bytes += size_bytes
+
+    def subtract(self, other: Totals) -> None:
+        """Count entries out."""
+        for kind, entries in other.entries.items():
+            self.entries[kind] -= entries
+        self.bytes -= other.bytes
+
+    @property
+    def all_entries(self) -> int:
+        """Entries of all kinds."""
+        return sum(self.entries.values())
+
+
+@dataclass(frozen=True, slots=True)
+class Caps:
+    """How much a buffer may hold."""
+
+    max_events: int
+    """Most entries, of all kinds together."""
+    max_bytes: int
+    """Most bytes of bodies."""
+
+    def __post_init__(self) -> None:
+        if self.max_events < 1 or self.max_bytes < 1:
+            raise ValueError("a buffer holds at least one entry and one byte")
+
+    @property
+    def batch(self) -> int:
+        """Events to evict at least, when any is."""
+        return max(1, min(_LARGEST_BATCH, self.max_events // 100))
+
+
+def choose_victims(
+    caps: Caps,
+    totals: Totals,
+    oldest_first: Callable[[EntryKind], Iterable[tuple[int, int]]],
+    is_leased: Callable[[int], bool],
+) -> list[Victim]:
+    """Choose what must leave to respect the caps; nothing when they are respected.
+
+    Args:
+        caps: What is allowed.
+        totals: What is there.
+        oldest_first: Yields sequence and size of the entries of one kind.
+        is_leased: Whether a sequence is out on lease.
+
+    Returns:
+        Events before command results, each kind with its leased entries last, each oldest
+        first; events at least :attr:`Caps.batch`, if there are as many.
+    """
+    excess_entries = totals.all_entries - caps.max_events
+    excess_bytes = totals.bytes - caps.max_bytes
+    victims: list[Victim] = []
+    if excess_entries <= 0 and excess_bytes <= 0:
+        return victims
+    for kind in (EntryKind.EVENT, EntryKind.COMMAND_RESULT):
+        for takes_leased in (False, True):
+            is_cheap = kind is EntryKind.EVENT and not takes_leased
+            for sequence, size_bytes in oldest_first(kind):
+                is_enough = excess_entries <= 0 and excess_bytes <= 0
+                if is_enough and not (is_cheap and len(victims) < caps.batch):
+                    return victims
+                if is_leased(sequence) is takes_leased:
+                    victims.append(Victim(kind, sequence, size_bytes))
+                    excess_entries -= 1
+                    excess_bytes -= size_bytes
+    return victims
