@@ -19,7 +19,7 @@ from z4j_otel.devbrain.brain import DevBrain
 from z4j_otel.devbrain.rows import EventRow
 from z4j_otel.devbrain.server import BrainThread
 
-__all__ = ["command"]
+__all__ = ["command", "print_events", "show_table"]
 
 _DEFAULT_PORT = 7400
 _REFRESH_S = 0.25
@@ -71,20 +71,19 @@ def _watch(thread: BrainThread, *, asked: threading.Event, as_json: bool) -> Non
     environment = thread.env()
     if as_json:
         click.echo(json.dumps({"kind": "brain.ready", "environment": environment}))
-        _print_events(thread.brain, event_json, asked)
+        print_events(thread.brain, event_json, asked)
         return
     for name, value in environment.items():
         click.echo(f"export {name}={shlex.quote(value)}")
     console = Console()
     if console.is_terminal:
-        _show_table(thread.brain, console, asked)
+        show_table(thread.brain, console, asked)
     else:
-        _print_events(thread.brain, event_line, asked)
+        print_events(thread.brain, event_line, asked)
 
 
-def _print_events(
-    brain: DevBrain, write: Callable[[EventRow], str], asked: threading.Event
-) -> None:
+def print_events(brain: DevBrain, write: Callable[[EventRow], str], asked: threading.Event) -> None:
+    """Print each event once, as ``write`` puts it, until ``asked`` is set."""
     printed = 0
     is_last = False
     while not is_last:
@@ -95,7 +94,9 @@ def _print_events(
         printed = len(events)
 
 
-def _show_table(brain: DevBrain, console: Console, asked: threading.Event) -> None:
+def show_table(brain: DevBrain, console: Console, asked: threading.Event) -> None:
+    """Draw the tasks again and again until ``asked`` is set."""
+
     def table() -> object:
         limit = max(_FEWEST_ROWS, console.height - _FRAME_LINES)
         return build_table(brain.tasks(), brain.agents(), limit=limit)

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import io
 import json
 import socket
 import threading
+from types import SimpleNamespace
 
 import pytest
 from click.testing import CliRunner
+from rich.console import Console
 
-from z4j_otel.cli.brain import command
+from z4j_otel.cli.brain import command, print_events, show_table
 from z4j_otel.config import load_config
+from z4j_otel.devbrain.brain import DevBrain
 
 
 @pytest.fixture
@@ -51,3 +55,19 @@ def test_a_port_that_is_taken_is_a_failure(ended):
     assert result.exit_code == 1
     assert result.output.startswith(f"Error: no brain on port {port}: ")
     assert result.output.endswith("\n  z4j-otel brain --port 0\n")
+
+
+def test_the_table_is_drawn_until_the_end_is_asked_for(ended):
+    """On a terminal the brain shows its tasks as a table."""
+    console = Console(force_terminal=True, width=120, height=20, file=io.StringIO())
+    show_table(DevBrain(), console, ended)
+
+    assert "0 tasks" in console.file.getvalue()
+
+
+def test_events_are_printed_as_they_are_written(ended, capsys):
+    """Every event once, in order of arrival."""
+    brain = SimpleNamespace(events=lambda: ["one", "two"])
+    print_events(brain, str.upper, ended)
+
+    assert capsys.readouterr().out == "ONE\nTWO\n"

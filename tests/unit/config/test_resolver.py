@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 from pathlib import Path
 
 import pytest
@@ -164,3 +165,11 @@ def test_the_label_of_the_host_settings_is_used():
     """A framework's settings are called what its users call them."""
     with pytest.raises(ConfigError, match=r"autostart \(Django settings\)"):
         load_config(environ=ENVIRON, host_settings={"autostart": "x"}, host_label="Django settings")
+
+
+def test_python_310_without_a_toml_parser_says_what_to_install(file, monkeypatch):
+    """A file cannot be read without the parser; the error ends in the pip command."""
+    for name in ("tomllib", "tomli"):
+        monkeypatch.setitem(sys.modules, name, None)
+    with pytest.raises(ConfigError, match="run: pip install tomli"):
+        load_config(environ=ENVIRON, file=file)
