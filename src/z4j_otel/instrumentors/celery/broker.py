@@ -28,6 +28,9 @@ __all__ = [
 _logger = logging.getLogger(__name__)
 
 _POOL_WAIT_S: Final = 2.0
+# Transports without an event loop (filesystem, memory) look for messages once a second, on
+# the worker's side as on ours.
+_POLLING_FACTOR: Final = 3.0
 _CONNECT_S: Final = 4.0
 _MAX_QUEUES: Final = 1024
 _AMQP_PRIORITY: Final = {"critical": 9, "high": 6, "normal": 3, "low": 0}
@@ -73,7 +76,8 @@ def broadcast(
     """Send a control command and collect what the workers answer.
 
     Without ``worker`` it takes the whole of ``timeout_s``, because nobody knows how many
-    workers there are; with it, no longer than that worker does.
+    workers there are; with it, no longer than that worker does. On transports that poll
+    (filesystem, memory) the time-out is three times as long.
 
     Args:
         app: The Celery app.
@@ -89,6 +93,7 @@ def broadcast(
         AdapterError: The broker cannot be reached, or failed on the way.
     """
     with broker_connection(app) as connection:
+        is_polling = not connection.transport.implements.asynchronous
         try:
             answers = app.control.broadcast(
                 command,
@@ -96,7 +101,7 @@ def broadcast(
                 destination=None if worker is None else [worker],
                 connection=connection,
                 reply=True,
-                timeout=timeout_s,
+                timeout=timeout_s * _POLLING_FACTOR if is_polling else timeout_s,
             )
         except Exception as error:
             message = f"the broker failed during {command} ({type(error).__name__})"

@@ -79,7 +79,9 @@ class WorkerView:
         """Whether its pool can stop a running task."""
         from celery.concurrency.base import BasePool  # noqa: PLC0415 -- only inside a worker
 
-        return type(self._controller.pool).terminate_job is not BasePool.terminate_job
+        # Prefork puts its own into the instance; a pool that cannot has what it inherited.
+        terminate = self._controller.pool.terminate_job
+        return getattr(terminate, "__func__", terminate) is not BasePool.terminate_job
 
     @property
     def pool_name(self) -> str:
