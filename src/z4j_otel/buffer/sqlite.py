@@ -131,11 +131,11 @@ class SqliteBuffer:
 
     def begin_command(self, command_key: str, now_ns: int) -> bool:
         """Note that a command is about to run. See the port."""
-        return self._run(lambda connection: statements.begin_command(known, command_key, now_ns))
+        return self._run(lambda db: statements.begin_command(db, command_key, now_ns))
 
     def remember_result(self, command_key: str, result: bytes, *, now_ns: int) -> None:
         """Keep a command's result. See the port."""
-        self._run(lambda connection: statements.remember_result(known, command_key, result, now_ns))
+        self._run(lambda db: statements.remember_result(db, command_key, result, now_ns))
 
     def recall_result(self, command_key: str) -> bytes | None:
         """Return the result kept for a command. See the port."""

@@ -22,7 +22,7 @@ Operation
     *Append.* One ``write(2)`` of header and payload on an ``O_APPEND`` descriptor: the
     kernel puts records of many writers one after the other. Before it, a one byte
     ``pread`` of the segment's first byte: F6 sends the writer to the new ``active.log``.
-    Every 64 appends, or after a second, a writer also compares the inode behind the path
+    Every 256 appends, or after a second, a writer also compares the inode behind the path
     and measures the directory against the cap.
 
     *Rotate.* The reader writes F6 over the first byte, then renames ``active.log`` to

@@ -25,7 +25,7 @@ UNWRITABLE = "journal_unwritable"
 TOO_LARGE = "too_large"
 """Dropped: the record is larger than ``MAX_RECORD_BYTES``."""
 
-_CHECK_APPENDS = 64
+_CHECK_APPENDS = 256
 _CHECK_NS = 1_000_000_000
 _OPEN_ATTEMPTS = 3
 _FLUSH_RECORDS = 32
@@ -46,7 +46,7 @@ class JournalWriter:
 
         Args:
             directory: The journal; made, mode 0700, at the first append if it is missing.
-            max_bytes: Cap on the unread segments together; checked every 64 appends or
+            max_bytes: Cap on the unread segments together; checked every 256 appends or
                 once a second, so it may be passed by what is written in between.
         """
         self._directory = directory
