@@ -54,7 +54,7 @@ lint: venv
 	$(BIN)/codespell
 
 check: lint ## Style, types, layers, unit and conformance tests; under a minute, no services
-	$(BIN)/pytest -q -n 2 $(QUICK) $(PYTEST_ARGS)
+	$(BIN)/pytest -q $(QUICK) $(PYTEST_ARGS)
 
 # A missing brain is one more missing service: its tests skip and are counted, or fail when
 # Z4J_REQUIRE_SERVICES=1.

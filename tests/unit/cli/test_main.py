@@ -55,10 +55,10 @@ def test_listing_subcommands_imports_none_of_them():
 
 def test_a_misspelt_subcommand_gets_the_nearest():
     """The error ends in the command to type."""
-    result = CliRunner().invoke(cli, ["versio"])
+    result = CliRunner().invoke(cli, ["version1"])
 
     assert result.exit_code == 2
-    assert result.output == "Error: there is no command 'versio'\n  z4j-otel version\n"
+    assert result.output == "Error: there is no command 'version1'\n  z4j-otel version\n"
     assert CliRunner().invoke(cli, ["xyzzy"]).output.endswith("\n  z4j-otel --help\n")
 
 
