@@ -66,7 +66,7 @@ demo: venv $(if $(filter z4j,$(BRAIN)),brain) ## The tour: a worker, its tasks, 
 	$(BIN)/z4j-otel demo $(if $(BRAIN),--brain $(BRAIN)) $(if $(KEEP),--keep)
 
 bench: venv ## Measure the budgets, as ratios in one run
-	$(BIN)/python -m bench
+	$(BIN)/python tests/bench
 
 truth: venv ## The truth table: every way a task can end, against a real worker
 	$(BIN)/pytest tests/e2e -k truth $(PYTEST_ARGS)

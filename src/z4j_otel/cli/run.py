@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import pkgutil
 import sys
@@ -118,9 +119,15 @@ def command(
             then="unset Z4J_DISABLED",
             exit_code=EXIT_USAGE,
         )
+    _log_to_stderr(resolved.log_level)
     names = engines or resolved.engines or ("celery",)
     adapters = _build_adapters(names, celery_app)
     _serve(context.obj or process_host(), given, adapters)
+
+
+def _log_to_stderr(level: str) -> None:
+    logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logging.getLogger("z4j_otel").setLevel(level)
 
 
 def _serve(host: AgentHost, settings: Mapping[str, Any], adapters: list[EngineAdapter]) -> None:
