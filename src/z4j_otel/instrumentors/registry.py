@@ -61,10 +61,13 @@ def find_engines(entries: Iterable[EntryPoint] | None = None) -> dict[str, Engin
     """
     if entries is None:
         entries = entry_points(group=ENTRY_POINT_GROUP)
+    offered = ((entry.value, entry.load) for entry in entries)
     found: dict[str, Engine] = {}
-    for engine in (*_own_engines(), *_offered_engines(entries)):
-        known = found.setdefault(engine.name, engine)
-        if known is not engine:
+    for where, load in (*_own_engines(), *offered):
+        engine = _read_engine(where, load)
+        if engine is None:
+            continue
+        if found.setdefault(engine.name, engine) is not engine:
             _logger.warning(
                 "engine %s is offered twice; the second is not used",
                 engine.name,
@@ -89,23 +92,13 @@ def load_engine(name: str, engines: dict[str, Engine] | None = None) -> Engine:
     return engine
 
 
-def _own_engines() -> Iterator[Engine]:
+def _own_engines() -> Iterator[tuple[str, Callable[[], Any]]]:
     assert __package__
     folder = importlib.import_module(__package__)
     for module in pkgutil.iter_modules(folder.__path__):
-        if not module.ispkg:
-            continue
-        name = f"{__package__}.{module.name}"
-        engine = _read_engine(name, functools.partial(pkgutil.resolve_name, f"{name}:ENGINE"))
-        if engine is not None:
-            yield engine
-
-
-def _offered_engines(entries: Iterable[EntryPoint]) -> Iterator[Engine]:
-    for entry in entries:
-        engine = _read_engine(entry.value, entry.load)
-        if engine is not None:
-            yield engine
+        if module.ispkg:
+            where = f"{__package__}.{module.name}:ENGINE"
+            yield where, functools.partial(pkgutil.resolve_name, where)
 
 
 def _read_engine(where: str, load: Callable[[], Any]) -> Engine | None:
