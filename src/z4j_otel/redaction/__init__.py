@@ -1,0 +1,12 @@
+"""Removal of sensitive content from everything that leaves the process.
+
+Pure rules: values in, bounded JSON values out. What becomes of an event before and after
+belongs to translation and wire.
+"""
+
+from __future__ import annotations
+
+from z4j_otel.redaction.policy import REDACTED, RedactionPolicy
+from z4j_otel.redaction.redactor import Redactor
+
+__all__ = ["REDACTED", "RedactionPolicy", "Redactor"]

@@ -1,0 +1,130 @@
+"""Which names mean that their value is sensitive.
+
+Theory of operation. A key is split into parts at underscores, dashes, dots, spaces and
+camel-case humps and written in snake case (``userPassword`` -> ``user_password``). One
+regular expression over that form finds sensitive parts, or neighbouring parts that are
+sensitive together (``api`` + ``key``). ``token`` is weaker than the rest: next to a part
+that speaks of counting or paging (``token_count``) it means something else.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+from z4j_otel.redaction.policy import RedactionPolicy, compile_patterns
+
+__all__ = ["MAX_KEY_CHARS", "NAME_STEMS", "KeyRules"]
+
+MAX_KEY_CHARS: Final = 256
+"""A longer key is itself taken for content; its value is redacted (PROTOCOL §5.2)."""
+
+_MAX_CACHED: Final = 2048
+_HUMP: Final = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
+_SEPARATORS: Final = re.compile(r"[\W_]+")
+
+_KEY_OWNERS: Final = (
+    "access|account|admin|api|app|application|auth|aws|azure|cipher|client|consumer|crypto|"
+    "customer|data|decryption|deploy|encrypt|encryption|fernet|gpg|hash|hmac|jwt|license|"
+    "master|openai|anthropic|pgp|private|rest|rsa|security|service|session|shared|sharedaccess|"
+    "sign|signing|ssh|ssl|storage|stripe|subscription|tls|webhook|write"
+)
+_OWNERS_OF_PLURAL: Final = "access|api|auth|bearer|csrf|device|id|push|refresh|reset|session"
+
+_SENSITIVE: Final = re.compile(
+    rf"""
+    passw(?:or)?d | passphrase | passwort | passcode | passkey | pwd(?=_|$)
+    | secret(?!ar(?:y|ies|ial|iat)|ion|ed|es(?:_|$)) | credential | authorization
+    | (?:^|_)(?:pass|creds?|o?auth|bearer)$
+    | (?:^|_)(?:pw|cookies?|ssn|cvv2?|cvc2?|dsn|otp|totp|jwt|csrf|xsrf|creds|bearer)(?=_|$)
+    | (?:^|_)(?:{_KEY_OWNERS})_?keys?(?=_|$) | apikey | (?:^|_)amz_signature(?=_|$)
+    | (?:^|_)(?:[a-z]{{0,4}})sess(?:ion)?_?id(?=_|$) | csrf_?middleware
+    | (?:^|_)(?:{_OWNERS_OF_PLURAL})_?tokens(?=_|$) | ^tokens$
+    | credit_?card | (?:^|_)card_?(?:number|num|no)(?=_|$)
+    | (?:^|_)social_?security | (?:^|_)security_?code(?=_|$)
+    | (?:^|_)conn(?:ection)?_?str(?:ing)?(?=_|$)
+    """,
+    re.VERBOSE,
+)
+_TOKEN: Final = re.compile(r"token(?=_|$)")
+_TOKEN_OF_OTHER_KIND: Final = re.compile(
+    r"(?:^|_)(?:budget|cancel|cancellation|class|continuation|count|counts|endpoint|expire|expires|"
+    r"expired|expiration|expiry|index|lang|len|length|limit|max|min|num|page|pagination|per|"
+    r"position|rate|size|total|ttl|type|types|uri|url|usage|used)(?=_|$)"
+)
+
+NAME_STEMS: Final = (
+    "pass",
+    "pwd",
+    "secret",
+    "token",
+    "key",
+    "auth",
+    "cred",
+    "cookie",
+    "sess",
+    "dsn",
+    "ssn",
+    "cvv",
+    "cvc",
+    "card",
+    "social",
+    "security",
+    "csrf",
+    "xsrf",
+    "jwt",
+    "otp",
+    "conn",
+    "pw",
+    "bearer",
+    "signature",
+)
+"""Lower-case pieces of which every sensitive name holds at least one."""
+
+
+def to_snake(name: str) -> str:
+    """Write a name in lower-case parts joined by single underscores."""
+    return _SEPARATORS.sub("_", _HUMP.sub("_", name)).strip("_").lower()
+
+
+class KeyRules:
+    """Decides whether a key's value must be redacted, and remembers recent answers."""
+
+    def __init__(self, policy: RedactionPolicy) -> None:
+        self._defaults = policy.defaults_enabled
+        self._extra = compile_patterns("redaction_extra_key_patterns", policy.extra_key_patterns)
+        self._known: dict[str, bool] = {}
+
+    @property
+    def has_extra(self) -> bool:
+        """Whether names outside :data:`NAME_STEMS` may be sensitive."""
+        return bool(self._extra)
+
+    def is_sensitive(self, key: str) -> bool:
+        """Tell whether the value under ``key`` must go.
+
+        Args:
+            key: The key as text; more than 256 characters are always sensitive.
+        """
+        if len(key) > MAX_KEY_CHARS:
+            return True
+        known = self._known.get(key)
+        if known is None:
+            known = self._decide(key)
+            if len(self._known) >= _MAX_CACHED:
+                self._known.clear()
+            self._known[key] = known
+        return known
+
+    def _decide(self, key: str) -> bool:
+        snake = to_snake(key)
+        if self._defaults and is_sensitive_name(snake):
+            return True
+        return any(rule.fullmatch(key) or rule.fullmatch(snake) for rule in self._extra)
+
+
+def is_sensitive_name(snake: str) -> bool:
+    """Apply the built-in rules to a name in snake case."""
+    if _SENSITIVE.search(snake):
+        return True
+    return bool(_TOKEN.search(snake)) and not _TOKEN_OF_OTHER_KIND.search(snake)

@@ -1,0 +1,244 @@
+"""What sensitive content looks like inside a string, whatever its name.
+
+Theory of operation. Every finder takes a text and adds half-open spans ``(start, end)``
+to a list; nothing is replaced here. The rules are at least those of the brain (PROTOCOL
+§5.2), which blanks a whole string for one match: after redaction none of its rules may
+still match. Time is linear in the text: a rule starts only where its literal (``needle``)
+was found, quantifiers that may fail are bounded or consume what they have seen.
+
+``folded`` is the text in lower case with the same length (:func:`fold`), because the
+brain's rules ignore case the way ``re.IGNORECASE`` does.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final, NamedTuple
+
+__all__ = [
+    "Spans",
+    "add_card_and_ssn_spans",
+    "add_email_spans",
+    "add_pem_spans",
+    "add_token_spans",
+    "add_url_spans",
+    "fold",
+    "is_card_number",
+]
+
+Spans = list[tuple[int, int]]
+"""Half-open ranges of characters to redact, in any order, overlaps allowed."""
+
+
+class _TokenRule(NamedTuple):
+    needle: str
+    back: int
+    """Characters that the pattern starts before its needle."""
+    pattern: re.Pattern[str]
+
+
+def _rule(needle: str, pattern: str, back: int = 0) -> _TokenRule:
+    return _TokenRule(needle, back, re.compile(pattern, re.IGNORECASE))
+
+
+_START: Final = r"(?<![^\W_])"
+
+_TOKEN_RULES: Final = (
+    _rule("bearer", r"bearer\s+[\w.~+/=\-]{16,}"),
+    _rule("k_live_", r"[spr]k_live_[a-z0-9]{16,}", back=1),
+    _rule("k_test_", r"[spr]k_test_[a-z0-9]{16,}", back=1),
+    _rule("whsec_", r"whsec_[a-z0-9+/=]{16,}"),
+    _rule("xox", r"xox[a-z](?:\.xox[a-z])?-[a-z0-9\-]{8,}"),
+    _rule("xapp-", r"xapp-[a-z0-9\-]{10,}"),
+    _rule("hooks.slack.com/", r"hooks\.slack\.com/[a-z]+/[\w/\-]+"),
+    *(_rule(f"gh{kind}_", rf"gh{kind}_[a-z0-9]{{20,}}") for kind in "pousr"),
+    _rule("github_pat_", r"github_pat_\w{20,}"),
+    _rule("glpat-", r"glpat-[\w\-.]{16,}"),
+    _rule("gl", rf"{_START}gl(?:dt|rt|cbt|ptt|ft|imt|soat|oas|agent|ffct)-[\w\-.]{{16,}}"),
+    _rule("npm_", r"npm_[a-z0-9]{20,}"),
+    _rule("pypi-", r"pypi-[\w\-]{20,}"),
+    _rule("akia", r"akia[0-9a-z]{16,}"),
+    _rule("asia", r"asia[0-9a-z]{16,}"),
+    _rule("aiza", r"aiza[\w\-]{30,}"),
+    _rule("ya29.", r"ya29\.[\w\-]{16,}"),
+    _rule("gocspx-", r"gocspx-[\w\-]{16,}"),
+    _rule("sg.", r"sg\.[\w\-]{16,}\.[\w\-]{16,}"),
+    _rule("sk", rf"{_START}sk(?:[0-9a-f]{{32,}}|-(?=[\w\-]{{0,64}}[0-9])[\w\-]{{20,}})"),
+    _rule("key-", rf"{_START}key-[0-9a-f]{{32,}}"),
+    _rule("hf_", rf"{_START}hf_[a-z0-9]{{30,}}"),
+    _rule("shp", r"shp(?:at|ca|pa|ss)_[0-9a-f]{32,}"),
+    _rule("dop_v1_", r"dop_v1_[0-9a-f]{32,}"),
+    _rule("dapi", rf"{_START}dapi[0-9a-f]{{32,}}"),
+    _rule("sq0", r"sq0[a-z]{3}-[\w\-]{20,}"),
+)
+_MIN_TOKEN_CHARS: Final = 8
+"""Shorter texts cannot hold a token; the shortest is the web token ``eyJa.b.c``."""
+
+_WEB_TOKEN: Final = re.compile(r"eyJ[\w\-]*(?:\.[\w\-]+)*", re.IGNORECASE)
+_WEB_TOKEN_HEADERS: Final = ("eyJhbGciO", "eyJ0eXAiO", "eyJraWQiO", "eyJlbmMiO", "eyJjdHkiO")
+
+_PEM_BEGIN: Final = re.compile(
+    r"-----BEGIN [A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)?-----", re.IGNORECASE
+)
+_PEM_END: Final = re.compile(r"-----END [A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)?-----", re.IGNORECASE)
+_PEM_BODY: Final = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/=\\ \r\n\t"
+
+_USER_INFO: Final = re.compile(r"[^\s/?#\"'<>]*@")
+_SPACE: Final = re.compile(r"\s")
+_PORT: Final = re.compile(r"\d{1,5}(?=[/?#\"'\s,;)\]}]|\Z)")
+_DATABASE: Final = re.compile(
+    r"(?:postgres|mysql|mariadb|mongodb|redis|amqp)[\w+.\-]*\Z", re.IGNORECASE
+)
+_SCHEME_CHARS: Final = 64
+
+_EMAIL_DOMAIN: Final = re.compile(
+    r"@[a-z0-9.\-\u00a1-\ud7ff\ue000-\uffff]*\.[a-z\u00a1-\ud7ff\ue000-\uffff]{2,}", re.IGNORECASE
+)
+_EMAIL_LOCAL_REVERSED: Final = re.compile(r"[\w.%+\-]+")
+
+_DIGIT_RUN: Final = re.compile(r"\d{3}[\d -]{7,}\d")
+_SSN: Final = re.compile(r"(?<![^\W_])\d{3}-\d{2}-\d{4}(?![^\W_])")
+_UUID_OR_DIGITS: Final = re.compile(
+    r"([0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12})"
+    r"|(?<![^\W_])(?<!\d\.)\d{3,}(?:[ -]\d{3,})*(?![^\W_])",
+    re.IGNORECASE,
+)
+_DIGIT_GROUP: Final = re.compile(r"\d+")
+_CARD_PREFIX: Final = re.compile(
+    r"(?=\d{13}\Z|\d{16}\Z|\d{19}\Z)4"
+    r"|(?=\d{16}\Z)(?:5[1-5]|222[1-9]|22[3-9]|2[3-6]|27[01]|2720)"
+    r"|(?=\d{15}\Z)3[47]"
+    r"|(?=\d{16,19}\Z)(?:35[2-8]|220[0-4])"
+    r"|(?=\d{14,19}\Z)(?:30[0-59]|36|38|39)"
+    r"|(?=\d{13,19}\Z)(?:50|5[6-9]|6)"
+)
+_CARD_DIGITS: Final = (13, 19)
+
+
+def fold(text: str) -> str:
+    """Return ``text`` in lower case, each character still at its place."""
+    if not text.isascii():
+        # The characters that re.IGNORECASE equates with an ASCII letter; and the only
+        # ones whose lower case is longer than themselves.
+        text = text.replace("\u0130", "i").replace("\u0131", "i").replace("\u017f", "s")
+    return text.lower()
+
+
+def add_token_spans(text: str, folded: str, spans: Spans) -> None:
+    """Find keys and tokens that vendors mark with a prefix, web tokens and Bearer values."""
+    if len(text) < _MIN_TOKEN_CHARS:
+        return
+    for needle, back, pattern in _TOKEN_RULES:
+        at = folded.find(needle)
+        while at >= 0:
+            match = pattern.match(text, at - back) if at >= back else None
+            if match:
+                spans.append(match.span())
+            at = folded.find(needle, match.end() if match else at + 1)
+    at = folded.find("eyj")
+    while at >= 0:
+        match = _WEB_TOKEN.match(text, at)
+        if match is None:  # pragma: no cover -- fold() keeps places, so the needle matches
+            return
+        if _is_web_token(match.group()):
+            spans.append(match.span())
+        at = folded.find("eyj", match.end())
+
+
+def _is_web_token(run: str) -> bool:
+    # The signature may be missing because the text was cut, or because there is none.
+    return run.count(".") > 1 or ".eyJ" in run or run.startswith(_WEB_TOKEN_HEADERS)
+
+
+def add_pem_spans(text: str, folded: str, spans: Spans) -> None:
+    """Find private key blocks, also those whose begin or end has been cut off."""
+    at = folded.find("-----begin")
+    first = at if at >= 0 else len(text)
+    while at >= 0:
+        begin = _PEM_BEGIN.match(text, at)
+        end = _PEM_END.search(text, begin.end()) if begin else None
+        if begin:
+            spans.append((at, end.end() if end else len(text)))
+            if end is None:
+                return
+        at = folded.find("-----begin", end.end() if end else at + 1)
+    orphan = _PEM_END.search(text, 0, first) if "-----end" in folded else None
+    if orphan:
+        spans.append((len(text[: orphan.start()].rstrip(_PEM_BODY)), orphan.end()))
+
+
+def add_url_spans(text: str, spans: Spans) -> None:
+    """Find user names and passwords in URLs of any scheme; host and path stay.
+
+    A password may hold characters that should have been escaped. Where that leaves doubt,
+    and for the database and broker schemes that the brain knows, all up to the last ``@``
+    of the URL goes.
+    """
+    at = text.find("://")
+    run_end = 0
+    while at >= 0:
+        start = at + 3
+        if start >= run_end:
+            space = _SPACE.search(text, start)
+            run_end = space.start() if space else len(text)
+        last = text.rfind("@", start, run_end)
+        if last < 0:
+            at = text.find("://", max(run_end, start))
+            continue
+        user_info = _USER_INFO.match(text, start)
+        end = user_info.end() - 1 if user_info else start
+        colon = text.find(":", start, last)
+        if colon > start:
+            if _DATABASE.search(text[max(0, at - _SCHEME_CHARS) : at]):
+                end = last
+            elif not user_info and not _PORT.match(text, colon + 1):
+                end = text.index("@", colon)
+        if end > start:
+            spans.append((start, end))
+        at = text.find("://", end)
+
+
+def add_email_spans(text: str, spans: Spans) -> None:
+    """Find e-mail addresses."""
+    done = 0
+    for domain in _EMAIL_DOMAIN.finditer(text):
+        at = domain.start()
+        local = _EMAIL_LOCAL_REVERSED.match(text[done:at][::-1])
+        if local:
+            spans.append((at - local.end(), domain.end()))
+        done = at + 1
+
+
+def add_card_and_ssn_spans(text: str, spans: Spans) -> None:
+    """Find payment card numbers, grouped or not, and US social security numbers."""
+    if not _DIGIT_RUN.search(text):
+        return
+    spans.extend(match.span() for match in _SSN.finditer(text))
+    for match in _UUID_OR_DIGITS.finditer(text):
+        if match.group(1) is None and match.end() - match.start() >= _CARD_DIGITS[0]:
+            groups = [group.span() for group in _DIGIT_GROUP.finditer(text, *match.span())]
+            _add_card_spans(text, groups, spans)
+
+
+def _add_card_spans(text: str, groups: Spans, spans: Spans) -> None:
+    for first, (start, _) in enumerate(groups):
+        digits = ""
+        if text[start] in "01789":
+            continue
+        for group_start, group_end in groups[first : first + 6]:
+            digits += text[group_start : min(group_end, group_start + 20)]
+            if len(digits) > _CARD_DIGITS[1]:
+                break
+            if is_card_number(digits):
+                spans.append((start, group_end))
+
+
+def is_card_number(digits: str) -> bool:
+    """Tell whether the digits have an issuer's prefix and length, and a right check digit."""
+    if not _CARD_DIGITS[0] <= len(digits) <= _CARD_DIGITS[1] or not _CARD_PREFIX.match(digits):
+        return False
+    total = 0
+    for place, digit in enumerate(reversed(digits)):
+        number = int(digit) * (1 + place % 2)
+        total += number - 9 if number > 9 else number  # noqa: PLR2004 -- Luhn: cross sum
+    return total % 10 == 0

@@ -1,0 +1,95 @@
+"""The redactor: what the rest of the agent calls.
+
+The work is done by ``walk`` (values), ``text`` (strings), ``keys``, ``patterns`` and
+``assignments`` (rules). This module guards the rim: nothing here raises, blocks, or runs
+code of the values it is given.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final, Literal
+
+from z4j_otel.redaction.leaves import read_text
+from z4j_otel.redaction.policy import RedactionPolicy
+from z4j_otel.redaction.text import MIN_CAP_BYTES
+from z4j_otel.redaction.walk import MIN_BUDGET_BYTES, NO_ROOM, Rules, Walk
+
+__all__ = ["Redactor"]
+
+_UNREADABLE: Final = "[unreadable]"
+_MAX_CACHED: Final = 2048
+_MAX_NAME_CHARS: Final = 500
+
+
+class Redactor:
+    """Removes sensitive content by one policy; may be shared between threads."""
+
+    def __init__(self, policy: RedactionPolicy = RedactionPolicy()) -> None:  # noqa: B008 -- frozen value
+        self.policy = policy
+        """The rules and bounds this redactor works by."""
+        self._rules = Rules(policy)
+        self._names: dict[tuple[str, int], str] = {}
+
+    def redact(self, value: object, *, budget_bytes: int | None = None) -> Any:
+        """Return a JSON value that may leave the process.
+
+        Args:
+            value: Anything. It is not changed and, apart from the built-in types, not
+                looked into: an object becomes ``<module.Class>``.
+            budget_bytes: Most bytes of the result as canonical JSON, at least 256;
+                None means the policy's ``max_total_bytes``.
+
+        Returns:
+            None, bool, int, finite float, str, list, or dict with str keys. Where
+            something was left out stands a marker in square brackets.
+        """
+        budget = self.policy.max_total_bytes if budget_bytes is None else budget_bytes
+        try:
+            result = Walk(self._rules, max(MIN_BUDGET_BYTES, budget)).value(value)
+        except Exception:  # noqa: BLE001 -- rim: a task must not fail because of its telemetry
+            return _UNREADABLE
+        return _UNREADABLE if result is NO_ROOM else result
+
+    def redact_text(
+        self,
+        text: str,
+        *,
+        max_bytes: int | None = None,
+        keep: Literal["head", "tail"] = "head",
+    ) -> str:
+        """Return a text that may leave the process, each match replaced in its place.
+
+        Args:
+            text: Any string; NULs and lone surrogates become U+FFFD.
+            max_bytes: Most UTF-8 bytes of the result, at least 64; None means the
+                policy's ``max_string_bytes``.
+            keep: The end that survives a cut: ``tail`` keeps a traceback's deepest
+                frames and starts at a whole line.
+        """
+        cap = self.policy.max_string_bytes if max_bytes is None else max_bytes
+        try:
+            plain = read_text(text)
+            return self._rules.texts.redact(plain, max(MIN_CAP_BYTES, cap), keep)
+        except Exception:  # noqa: BLE001 -- rim: extra patterns and exhausted memory end here
+            return _UNREADABLE
+
+    def redact_name(self, text: str, *, max_chars: int = 200) -> str:
+        """Return a short recurring name (task, queue, worker) that may leave the process.
+
+        Answers are remembered, so calling it per event is cheap.
+
+        Args:
+            text: The name. Like everywhere, what looks like an e-mail address goes.
+            max_chars: Most characters of the result, 1 to 500; the rest is cut silently.
+        """
+        key = (text, max_chars) if type(text) is str else (read_text(text), max_chars)
+        name = self._names.get(key)
+        if name is None:
+            size = min(max(1, max_chars), _MAX_NAME_CHARS)
+            name = self.redact_text(key[0], max_bytes=4 * size + MIN_CAP_BYTES)
+            name = self.redact_text(name[:size])[:size]
+            if len(key[0]) <= _MAX_NAME_CHARS:
+                if len(self._names) >= _MAX_CACHED:
+                    self._names.clear()
+                self._names[key] = name
+        return name

@@ -1,0 +1,273 @@
+"""One bounded pass over a value of any shape.
+
+Theory of operation. Depth first, in the order of the items. Only built-in containers are
+opened, subclasses through the methods of the built-in. The walk carries what is left of the
+total budget, in bytes of canonical JSON. An opened container sets aside room for the marker
+that tells how many items were dropped; before its last item the room is given back, for
+then no marker is needed. So the walk repeats its decisions on its own output: redacting
+twice changes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import islice
+from json.encoder import encode_basestring
+from typing import Any, Final
+
+from z4j_otel.redaction.keys import MAX_KEY_CHARS, KeyRules
+from z4j_otel.redaction.leaves import read_leaf, read_text
+from z4j_otel.redaction.patterns import is_card_number
+from z4j_otel.redaction.policy import REDACTED, RedactionPolicy
+from z4j_otel.redaction.text import MIN_CAP_BYTES, TextRules
+
+__all__ = ["MIN_BUDGET_BYTES", "NO_ROOM", "Rules", "Walk"]
+
+MIN_BUDGET_BYTES: Final = 256
+"""Smallest budget of a walk."""
+
+_CYCLE: Final = "[cycle]"
+_TOO_DEEP: Final = "[nested too deeply]"
+_DROPPED_KEY: Final = "[truncated]"
+_RESERVE_BYTES: Final = 72
+_MAX_CACHED: Final = 2048
+_CACHED_KEY_CHARS: Final = 64
+_KEY_CAP_BYTES: Final = 4 * MAX_KEY_CHARS + MIN_CAP_BYTES
+_CARD_INTS: Final = (10**12, 10**19)
+_SMALL_INT: Final = 1_000_000
+_SMALL_BYTES: Final = 8
+_NUMBER_BYTES: Final = 26
+_CONTAINERS: Final = (dict, list, tuple, set, frozenset)
+_TYPE_FIELDS: Final = type.__dict__["__dict__"]
+
+
+class _NoRoom:
+    """Says that a value does not fit into what is left of the budget."""
+
+
+NO_ROOM: Final = _NoRoom()
+"""Result of a walk over a value that does not fit at all."""
+
+
+class Rules:
+    """Everything a walk needs of one policy, with memory of recent keys."""
+
+    def __init__(self, policy: RedactionPolicy) -> None:
+        self.policy = policy
+        self.keys = KeyRules(policy)
+        self.texts = TextRules(policy, self.keys)
+        self._known: dict[str, tuple[str, bool, int]] = {}
+
+    def read_key(self, key: str) -> tuple[str, bool, int]:
+        """Return a key's safe form, whether its value is sensitive, and its JSON bytes."""
+        known = self._known.get(key)
+        if known is not None:
+            return known
+        if len(key) > MAX_KEY_CHARS:
+            return REDACTED, True, json_size(REDACTED)
+        safe = self.texts.redact(key, _KEY_CAP_BYTES)
+        sensitive = self.keys.is_sensitive(key) or self.keys.is_sensitive(safe)
+        if len(safe) > MAX_KEY_CHARS:
+            safe = REDACTED
+        known = (safe, sensitive, json_size(safe))
+        if len(key) <= _CACHED_KEY_CHARS:
+            if len(self._known) >= _MAX_CACHED:
+                self._known.clear()
+            self._known[key] = known
+        return known
+
+
+def json_size(text: str) -> int:
+    """Return the canonical JSON bytes of a string and the comma or colon behind it."""
+    size = len(encode_basestring(text)) + 1
+    return size if text.isascii() else size + len(text.encode()) - len(text)
+
+
+class Walk:
+    """One pass over one value, with what is left of its budget."""
+
+    __slots__ = ("_max_items", "_max_string", "_open", "_room", "_rules")
+
+    def __init__(self, rules: Rules, room_bytes: int) -> None:
+        self._rules = rules
+        self._room = room_bytes
+        self._open: list[int] = []
+        self._max_items = rules.policy.max_items
+        self._max_string = rules.policy.max_string_bytes
+
+    def value(self, value: Any, in_sequence: bool = False) -> Any:
+        """Return the redacted value, or :data:`NO_ROOM`; charges what it takes."""
+        kind = type(value)
+        if kind is str:
+            return self._text(value)
+        if value is None or kind is bool or (kind is int and -_SMALL_INT < value < _SMALL_INT):
+            return self._charge(value, _SMALL_BYTES)
+        if issubclass(kind, _CONTAINERS):
+            return self._container(value, kind, in_sequence)
+        leaf, unread_bytes = read_leaf(value, self._max_string)
+        kind = type(leaf)
+        if kind is str:
+            return self._text(leaf, unread_bytes)
+        return self._integer(leaf) if kind is int else self._charge(leaf, _NUMBER_BYTES)
+
+    def _charge(self, value: Any, size: int) -> Any:
+        if size > self._room:
+            return NO_ROOM
+        self._room -= size
+        return value
+
+    def _integer(self, value: int) -> Any:
+        size = abs(value)
+        if (
+            _CARD_INTS[0] <= size < _CARD_INTS[1]
+            and self._rules.policy.defaults_enabled
+            and is_card_number(str(size))
+        ):
+            return self._text(REDACTED)
+        return self._charge(value, 4 + size.bit_length() * 10 // 33)
+
+    def _text(self, text: str, unread_bytes: int = 0) -> Any:
+        # An escaped character takes up to six times its bytes, a quote or line break twice.
+        for divisor in (1, 2, 6):
+            cap = min(self._max_string, (self._room - 3) // divisor)
+            if cap < MIN_CAP_BYTES and (unread_bytes or len(text) > cap):
+                return NO_ROOM
+            safe = self._rules.texts.redact(text, max(MIN_CAP_BYTES, cap), "head", unread_bytes)
+            size = json_size(safe)
+            if size <= self._room:
+                self._room -= size
+                return safe
+        return NO_ROOM
+
+    def _container(self, value: Any, kind: type, in_sequence: bool) -> Any:
+        if len(self._open) >= self._rules.policy.max_depth:
+            return self._text(_TOO_DEEP)
+        if id(value) in self._open:
+            return self._text(_CYCLE)
+        if self._room < 3 + 2 * _RESERVE_BYTES:
+            return NO_ROOM
+        self._open.append(id(value))
+        self._room -= 3 + _RESERVE_BYTES
+        try:
+            if issubclass(kind, dict):
+                items = list(islice(dict.items(value), self._max_items + 1))
+                return self._mapping(items, dict.__len__(value))
+            if issubclass(kind, list):
+                size, items = list.__len__(value), list.__getitem__(value, self._slice())
+            elif issubclass(kind, tuple):
+                size, items = tuple.__len__(value), list(tuple.__getitem__(value, self._slice()))
+                names = _field_names(kind, size)
+                if names:
+                    return self._mapping(list(zip(names, items, strict=False)), size)
+            else:
+                base: Any = set if issubclass(kind, set) else frozenset
+                size = base.__len__(value)
+                items = list(islice(base.__iter__(value), self._max_items + 1))
+            return self._sequence(items, size, in_sequence)
+        finally:
+            self._open.pop()
+
+    def _slice(self) -> slice:
+        return slice(0, self._max_items + 1)
+
+    def _sequence(self, items: list[Any], size: int, in_sequence: bool) -> list[Any]:
+        out: list[Any] = []
+        last = self._last_shown(items)
+        if in_sequence and size == 2 and self._is_secret_pair(items):  # noqa: PLR2004 -- a pair
+            items = [items[0], REDACTED]
+        for index, item in enumerate(items):
+            if index == last:
+                self._room += _RESERVE_BYTES
+            safe = NO_ROOM if index > last else self.value(item, in_sequence=True)
+            if safe is NO_ROOM:
+                note = f"[...{size - index} more items dropped]"
+                self._settle_marker(index == last, json_size(note))
+                out.append(note)
+                return out
+            out.append(safe)
+        if not items:
+            self._room += _RESERVE_BYTES
+        return out
+
+    def _mapping(self, items: list[tuple[Any, Any]], size: int) -> dict[str, Any]:
+        out: dict[str, Any] = {}
+        last = self._last_shown(items)
+        for index, (key, item) in enumerate(items):
+            if index == last:
+                self._room += _RESERVE_BYTES
+            if index > last or not self._entry(out, key, item):
+                note = f"[...{size - index} more items dropped]"
+                name = _free_name(out, _DROPPED_KEY)
+                self._settle_marker(index == last, json_size(name) + json_size(note))
+                out[name] = note
+                return out
+        if not items:
+            self._room += _RESERVE_BYTES
+        return out
+
+    def _last_shown(self, items: Sequence[Any]) -> int:
+        """Return the index of the item that needs no room for a marker behind it."""
+        count = len(items)
+        # One item more than allowed was read: the last place belongs to the marker.
+        return count - 1 if count <= self._max_items else self._max_items - 2
+
+    def _settle_marker(self, is_reserve_back: bool, size: int) -> None:
+        self._room += (0 if is_reserve_back else _RESERVE_BYTES) - size
+
+    def _entry(self, out: dict[str, Any], key: Any, item: Any) -> bool:
+        room = self._room
+        name, is_sensitive, size = self._rules.read_key(key if type(key) is str else _key_text(key))
+        if name in out:
+            name = _free_name(out, name)
+            size = json_size(name)
+        self._room -= size
+        safe = self.value(REDACTED if is_sensitive else item)
+        if safe is NO_ROOM or self._room < 0:
+            self._room = room
+            return False
+        out[name] = safe
+        return True
+
+    def _is_secret_pair(self, items: list[Any]) -> bool:
+        """Tell whether a list inside a list names a secret, as in a list of headers."""
+        name, item = items
+        if not issubclass(type(item), (str, bytes, bytearray)):
+            return False
+        if not issubclass(type(name), (str, bytes)):
+            return False
+        return self._rules.read_key(_key_text(name))[1]
+
+
+def _free_name(taken: dict[str, Any], name: str) -> str:
+    """Return ``name``, or with a number behind it what no other key is called."""
+    number = 1
+    free = name
+    while free in taken:
+        number += 1
+        free = f"{name}~{number}"
+    return free
+
+
+def _key_text(key: Any) -> str:
+    """Return a key of any type as text, cut where it is longer than any allowed key."""
+    kind = type(key)
+    if issubclass(kind, str):
+        return read_text(key)
+    if issubclass(kind, bytes):
+        return bytes.decode(
+            bytes.__getitem__(key, slice(0, MAX_KEY_CHARS * 4 + 4)), "utf-8", "replace"
+        )
+    leaf, _ = read_leaf(key, MAX_KEY_CHARS)
+    if leaf is None or type(leaf) is bool:
+        return {None: "null", True: "true", False: "false"}[leaf]
+    return leaf if type(leaf) is str else repr(leaf)
+
+
+def _field_names(kind: type, size: int) -> tuple[str, ...] | None:
+    """Return the names of a named tuple's fields, read past any code of its class."""
+    if kind is tuple:
+        return None
+    names = _TYPE_FIELDS.__get__(kind).get("_fields")
+    if type(names) is tuple and len(names) == size and all(type(name) is str for name in names):
+        return names
+    return None
