@@ -166,8 +166,11 @@ class TaskTable:
     ) -> None:
         if state == "received":
             _fill_received(task, data, at_ns)
-            task.parent_task_id = self._relative(data.get("parent_task_id"), task_id)
-            task.root_task_id = self._relative(data.get("root_task_id"), task_id)
+            # A second `received` without relatives keeps those of the first.
+            parent = self._relative(data.get("parent_task_id"), task_id)
+            root = self._relative(data.get("root_task_id"), task_id)
+            task.parent_task_id = parent or task.parent_task_id
+            task.root_task_id = root or task.root_task_id
         elif state == "started":
             task.started_at_ns = at_ns
             task.worker_name = _text(data.get("worker"))
@@ -177,14 +180,14 @@ class TaskTable:
             _fill_final(task, state, data, at_ns)
 
     def _relative(self, value: object, task_id: str) -> str | None:
+        relative = "" if value is None else str(value)
         is_usable = (
-            isinstance(value, str)
-            and 0 < len(value) <= _MAX_ID_CHARS
-            and "\0" not in value
-            and value != task_id
-            and not (not self.has_id(value) and self._is_foreign(value))
+            0 < len(relative) <= _MAX_ID_CHARS
+            and "\0" not in relative
+            and relative != task_id
+            and (self.has_id(relative) or not self._is_foreign(relative))
         )
-        return str(value) if is_usable else None
+        return relative if is_usable else None
 
     def _snapshot(self, engine: str, task_id: str, task: _Task) -> TaskRow:
         return TaskRow(
@@ -250,8 +253,7 @@ def _fill_final(task: _Task, state: str, data: dict[str, Any], at_ns: int) -> No
     task.result = data.get("result") if state == "success" else None
     task.exception = _cut(data.get("exception")) if is_failure else None
     task.traceback = _cut(data.get("traceback")) if is_failure else None
-    if state != "revoked":
-        task.runtime_ms = _integer(data.get("runtime_ms"))
+    task.runtime_ms = None if state == "revoked" else _integer(data.get("runtime_ms"))
     if is_failure:
         task.fingerprint = failure_fingerprint(task.exception, task.traceback)
         task.last_failed_at_ns = at_ns
