@@ -62,7 +62,7 @@ Recovery
 
     *Disk full, I/O error, short write.* The record is written again, whole, by the next
     appends; the torn part is skipped as above. Until then it waits in a memory ring of at
-    most 1000 records and 1 MiB. What the ring cannot hold is dropped, oldest first, and
+    most 1000 records and 2 MiB. What the ring cannot hold is dropped, oldest first, and
     counted by reason; likewise when the directory is at its cap because nobody reads.
 
     *Reader killed between mark and rename.* Its successor finds the mark and renames.

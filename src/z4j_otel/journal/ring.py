@@ -10,7 +10,7 @@ __all__ = ["Ring"]
 class Ring:
     """A queue of framed records; the oldest leave when it is full."""
 
-    def __init__(self, *, max_records: int = 1000, max_bytes: int = 1024 * 1024) -> None:
+    def __init__(self, *, max_records: int = 1000, max_bytes: int = 2 * 1024 * 1024) -> None:
         self._max_records = max_records
         self._max_bytes = max_bytes
         self._records: deque[bytes] = deque()

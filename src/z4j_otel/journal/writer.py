@@ -158,7 +158,9 @@ class JournalWriter:
             behind_path = identity_of(self._path.stat())
         except FileNotFoundError:
             behind_path = None
-        if not self._has_own_descriptor() or behind_path != self._identity:
+        if not self._has_own_descriptor():
+            self._fd = _CLOSED
+        if self._fd == _CLOSED or behind_path != self._identity:
             self._open()
 
     def _open(self) -> None:
@@ -186,12 +188,11 @@ class JournalWriter:
             return False
 
     def _put_in_place(self, fd: int) -> None:
-        identity = identity_of(os.fstat(fd))
-        if self._has_own_descriptor():
-            os.dup2(fd, self._fd, inheritable=False)
-        else:
+        self._identity = identity_of(os.fstat(fd))
+        if self._fd == _CLOSED:
             self._fd = fd
-        self._identity = identity
+        else:
+            os.dup2(fd, self._fd, inheritable=False)
 
     def _has_own_descriptor(self) -> bool:
         """Whether our number still means our file: a daemon may have closed everything."""
