@@ -171,7 +171,8 @@ def _find_bare_end(text: str, position: int) -> int:
         if text.startswith(("[", "(", "{"), end):
             end = _find_closing_bracket(text, end)
             continue
-        piece = _BARE.match(text, end) or (_ANGLED.match(text, end) if end == position else None)
+        is_angled = end == position and text.startswith("<", end)
+        piece = (_ANGLED if is_angled else _BARE).match(text, end)
         if piece is None:
             break
         word, end = piece.group().lower(), piece.end()

@@ -38,7 +38,7 @@ _SENSITIVE: Final = re.compile(
     | (?:^|_)(?:pass|creds?|o?auth|bearer)$
     | (?:^|_)(?:pw|cookies?|ssn|cvv2?|cvc2?|dsn|otp|totp|jwt|csrf|xsrf|creds|bearer)(?=_|$)
     | (?:^|_)(?:{_KEY_OWNERS})_?keys?(?=_|$) | apikey | (?:^|_)amz_signature(?=_|$)
-    | (?:^|_)(?:[a-z]{{0,4}})sess(?:ion)?_?id(?=_|$) | csrf_?middleware
+    | (?:^|_)(?:php|j)?sess(?:ion)?_?id(?=_|$) | csrf_?middleware
     | (?:^|_)(?:{_OWNERS_OF_PLURAL})_?tokens(?=_|$) | ^tokens$
     | credit_?card | (?:^|_)card_?(?:number|num|no)(?=_|$)
     | (?:^|_)social_?security | (?:^|_)security_?code(?=_|$)

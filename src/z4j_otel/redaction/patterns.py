@@ -160,7 +160,7 @@ def add_pem_spans(text: str, folded: str, spans: Spans) -> None:
         if begin:
             spans.append((at, end.end() if end else len(text)))
             if end is None:
-                return
+                break
         at = folded.find("-----begin", end.end() if end else at + 1)
     orphan = _PEM_END.search(text, 0, first) if "-----end" in folded else None
     if orphan:
@@ -199,11 +199,12 @@ def add_url_spans(text: str, spans: Spans) -> None:
 
 
 def add_email_spans(text: str, spans: Spans) -> None:
-    """Find e-mail addresses."""
+    """Find e-mail addresses; where one begins with a span found before, that is enough."""
+    known_ends = {end for _, end in spans}
     done = 0
     for domain in _EMAIL_DOMAIN.finditer(text):
         at = domain.start()
-        local = _EMAIL_LOCAL_REVERSED.match(text[done:at][::-1])
+        local = None if at in known_ends else _EMAIL_LOCAL_REVERSED.match(text[done:at][::-1])
         if local:
             spans.append((at - local.end(), domain.end()))
         done = at + 1
