@@ -28,17 +28,12 @@ _HOMES = {
     "MemoryTransport": "transports",
     "RecordingSink": "doubles",
     "ScriptedBrain": "scripted",
-    "StubBrain": "stub_brain",
+    "StubBrain": "stub",
+    "stub_brain": "plugin",
 }
 
 
 def __getattr__(name: str) -> Any:
-    if name == "stub_brain":
-        # The module of that name becomes an attribute of the package once it is imported,
-        # so the fixture has to be put in its place for good.
-        fixture = import_module("z4j_otel.testing.plugin").stub_brain
-        globals()["stub_brain"] = fixture
-        return fixture
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)

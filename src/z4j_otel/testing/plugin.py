@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from z4j_otel.testing.stub_brain import StubBrain
+    from z4j_otel.testing.stub import StubBrain
 
 __all__ = ["stub_brain"]
 
@@ -20,7 +20,7 @@ def stub_brain() -> Iterator[StubBrain]:
     The installed engines are hooked for the time of the test. Nothing opens a socket,
     starts a thread or touches the disk.
     """
-    from z4j_otel.testing.stub_brain import StubBrain  # noqa: PLC0415 -- see the module
+    from z4j_otel.testing.stub import StubBrain  # noqa: PLC0415 -- see the module
 
     with StubBrain() as brain:
         yield brain

@@ -167,8 +167,8 @@ class FaultyTransport:
             return False
         return True
 
-    def take_receive(self, data: bytes) -> bytes:
-        """Account for one message received; returns it, perhaps changed.
+    def begin_receive(self) -> None:
+        """Account for one receive.
 
         Raises:
             ConnectionLost: The connection is to break instead.
@@ -178,6 +178,9 @@ class FaultyTransport:
                 self._receives_left = None
                 raise ConnectionLost(_NO_CLOSE_CODE)
             self._receives_left -= 1
+
+    def alter(self, data: bytes) -> bytes:
+        """Return a message received, changed when that is due."""
         if self._corrupt_receives:
             self._corrupt_receives -= 1
             middle = len(data) // 2
@@ -205,7 +208,8 @@ class _FaultyConnection:
     async def receive(self) -> bytes:
         try:
             self._check()
-            return self._faults.take_receive(await self._inner.receive())
+            self._faults.begin_receive()
+            return self._faults.alter(await self._inner.receive())
         except ConnectionLost as end:
             await self._break(self._end or end)
             raise (self._end or end) from None
