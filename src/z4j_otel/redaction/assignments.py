@@ -30,8 +30,8 @@ _SEPARATOR: Final = re.compile(
     r"[ \t]{0,8}(?:=>|={1,3}|!=|:=|:(?!//))[ \t]{0,8}",
     re.IGNORECASE,
 )
-_LIST_SEPARATOR: Final = re.compile(r"\\*[\"']?,?[ \t]{1,8}(?=[bu]?\\*[\"']|\w)")
-_LIST_OPENING: Final = re.compile(r"\([bu]?\\{0,8}[\"']\Z")
+_LIST_SEPARATOR: Final = re.compile(r"\\*[\"']?,?[ \t]{1,8}(?=[ub]?\\*[\"']|\w)")
+_LIST_OPENING: Final = re.compile(r"\([ub]?\\{0,8}[\"']\Z")
 _LIST_HINTS: Final = ("--", "('", "(b'", '("', "(\\", '(b"')
 _LIST_OPENING_CHARS: Final = 11
 _MAX_NAME_CHARS: Final = MAX_KEY_CHARS

@@ -85,7 +85,7 @@ _PEM_BODY: Final = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz01234567
 
 _USER_INFO: Final = re.compile(r"[^\s/?#\"'<>]*@")
 _SPACE: Final = re.compile(r"\s")
-_PORT: Final = re.compile(r"\d{1,5}(?=[/?#\"'\s,;)\]}]|\Z)")
+_PORT: Final = re.compile(r"//|\d{1,5}(?=[/?#\"'\s,;)\]}]|\Z)")
 _DATABASE: Final = re.compile(
     r"(?:postgres|mysql|mariadb|mongodb|redis|amqp)[\w+.\-]*\Z", re.IGNORECASE
 )

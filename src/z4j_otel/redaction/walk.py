@@ -37,6 +37,7 @@ _CARD_INTS: Final = (10**12, 10**19)
 _SMALL_INT: Final = 1_000_000
 _SMALL_BYTES: Final = 8
 _NUMBER_BYTES: Final = 26
+_PAIR_NAME_CHARS: Final = 64
 _CONTAINERS: Final = (dict, list, tuple, set, frozenset)
 _TYPE_FIELDS: Final = type.__dict__["__dict__"]
 
@@ -100,7 +101,7 @@ class Walk:
         kind = type(value)
         if kind is str:
             return self._text(value)
-        if value is None or kind is bool or (kind is int and -_SMALL_INT < value < _SMALL_INT):
+        if _is_plain(value):
             return self._charge(value, _SMALL_BYTES)
         if issubclass(kind, _CONTAINERS):
             return self._container(value, kind, in_sequence)
@@ -137,7 +138,7 @@ class Walk:
             if size <= self._room:
                 self._room -= size
                 return safe
-        return NO_ROOM
+        return NO_ROOM  # pragma: no cover -- a sixth always fits; kept for extra patterns
 
     def _container(self, value: Any, kind: type, in_sequence: bool) -> Any:
         if len(self._open) >= self._rules.policy.max_depth:
@@ -173,12 +174,12 @@ class Walk:
     def _sequence(self, items: list[Any], size: int, in_sequence: bool) -> list[Any]:
         out: list[Any] = []
         last = self._last_shown(items)
-        if in_sequence and size == 2 and self._is_secret_pair(items):  # noqa: PLR2004 -- a pair
-            items = [items[0], REDACTED]
+        is_pair = in_sequence and size == 2  # noqa: PLR2004 -- a name and a value
         for index, item in enumerate(items):
             if index == last:
                 self._room += _RESERVE_BYTES
-            safe = NO_ROOM if index > last else self.value(item, in_sequence=True)
+            shown = REDACTED if is_pair and index and self._is_secret(out[0], item) else item
+            safe = NO_ROOM if index > last else self.value(shown, in_sequence=True)
             if safe is NO_ROOM:
                 note = f"[...{size - index} more items dropped]"
                 self._settle_marker(index == last, json_size(note))
@@ -228,14 +229,17 @@ class Walk:
         out[name] = safe
         return True
 
-    def _is_secret_pair(self, items: list[Any]) -> bool:
-        """Tell whether a list inside a list names a secret, as in a list of headers."""
-        name, item = items
-        if not issubclass(type(item), (str, bytes, bytearray)):
+    def _is_secret(self, name: Any, item: Any) -> bool:
+        """Tell whether a pair inside a list is a secret, as in a list of headers."""
+        if type(name) is not str or len(name) > _PAIR_NAME_CHARS or _is_plain(item):
             return False
-        if not issubclass(type(name), (str, bytes)):
-            return False
-        return self._rules.read_key(_key_text(name))[1]
+        return self._rules.keys.is_sensitive(name)
+
+
+def _is_plain(value: Any) -> bool:
+    """Tell whether a value is None, a bool or a small integer."""
+    kind = type(value)
+    return value is None or kind is bool or (kind is int and -_SMALL_INT < value < _SMALL_INT)
 
 
 def _free_name(taken: dict[str, Any], name: str) -> str:

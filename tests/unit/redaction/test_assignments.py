@@ -33,6 +33,7 @@ CASES = [
     ("db.password := hunter2", "db.password := [REDACTED]"),
     (":password => 'hunter2' ok", ":password => '[REDACTED]' ok"),
     ("os.environ['DB_PASSWORD'] = 'hunter2'", "os.environ['DB_PASSWORD'] = '[REDACTED]'"),
+    ('\\"token\\": \\"a\\\\\\"hunter2\\", 1', '\\"token\\": \\"[REDACTED]\\", 1'),
     ("password='hunter2", "password='[REDACTED]"),
     ('password="""hunter2', 'password="""[REDACTED]'),
     ('\\"password\\": \\"hunter2', '\\"password\\": \\"[REDACTED]'),

@@ -127,6 +127,23 @@ def test_a_class_with_an_odd_module_is_described_without_it() -> None:
     assert describe_type(type("Odd", (), {"__module__": 3})()) == "<Odd>"
 
 
+def test_members_of_members_are_followed_a_few_steps() -> None:
+    """An enumeration of members of another gives the innermost value, within reason."""
+    member: Any = "x"
+    for step in range(6):
+        if step == 4:
+            assert read_leaf(member, 9) == ("x", 0)
+        member = enum.Enum(f"Step{step}", {"A": member})["A"]
+    assert read_leaf(member, 9)[0].startswith("<")
+
+
+def test_wide_bytes_are_cut_by_their_size() -> None:
+    """Bytes of wide characters keep to the cap as well."""
+    shown = Redactor().redact("ä".encode() * 9000)
+    assert 7000 < len(shown.encode()) <= 8000
+    assert shown.startswith("<bytes of 18000> ää")
+
+
 def test_long_bytes_are_read_in_part_and_counted() -> None:
     """Of long bytes only what may be shown is decoded; the rest is counted."""
     leaf, unread = read_leaf(b"x" * 1_000_000, 100)

@@ -78,6 +78,10 @@ URLS = [
     ("amqp://bob:hun/ter2@mq//v", "amqp://[REDACTED]@mq//v"),
     ("ftp://bob:hun/ter2@host/p", "ftp://[REDACTED]@host/p"),
     ("amqp://bob:hun@ter2@mq", "amqp://[REDACTED]@mq"),
+    ("http://a:80/b@d.com", "http://a:80/[REDACTED]"),
+    ("http://a.b/c@d", "http://a.b/c@d"),
+    ("s://h1:26379;s://:hunter2@h2", "s://h1:26379;s://[REDACTED]@h2"),
+    ("a://b,c://d:hunter2@e", "a://b,c://[REDACTED]@e"),
     ("a://b c://d:hunter2@e", "a://b c://[REDACTED]@e"),
 ]
 

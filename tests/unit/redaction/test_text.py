@@ -86,6 +86,17 @@ def test_the_truncation_marker_counts_the_missing_bytes() -> None:
     assert len(result) <= 8000
 
 
+def test_markers_of_earlier_cuts_are_added_up() -> None:
+    """A text that already ends with a marker gets one with the sum."""
+    for keep in ("head", "tail"):
+        marker = "[...100 more bytes truncated]"
+        text = "x " * 4050
+        text = f"{text}{marker}" if keep == "head" else f"{marker}\n{text}"
+        result = REDACTOR.redact_text(text, keep=keep)
+        assert f"[...{100 + 8100 - result.count('x ') * 2} more bytes truncated]" in result
+        assert result.count("truncated") == 1
+
+
 @pytest.mark.parametrize("text", ["ä" * 9000, "ä" * 300_000, "ä\ud800" * 9000])
 def test_wide_characters_are_cut_between_characters(text: str) -> None:
     """Text of wide characters keeps to the cap in bytes."""

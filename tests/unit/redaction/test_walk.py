@@ -56,6 +56,13 @@ def test_keys_of_other_types_become_text(key: object, text: str) -> None:
     assert Redactor().redact({key: 1}) == {text: 1}
 
 
+def test_a_key_of_a_str_subclass_is_read_as_text() -> None:
+    """A key's own class plays no part in the result."""
+    result = Redactor().redact({type("Name", (str,), {})("token"): 1})
+    assert result == {"token": REDACTED}
+    assert type(next(iter(result))) is str
+
+
 def test_named_tuples_keep_their_names() -> None:
     """A named tuple becomes an object, so the names of its fields count."""
     login = collections.namedtuple("login", "user password")  # noqa: PYI024 -- the plain kind
@@ -67,12 +74,15 @@ def test_named_tuples_keep_their_names() -> None:
 def test_lists_of_pairs_are_read_as_names_and_values() -> None:
     """A pair inside a list whose first item is a sensitive name loses its second."""
     pairs = [("Authorization", "Basic x"), [b"cookie", b"x"], ("a", "b"), ("token", 5), (1, "x")]
+    pairs += [("token", 1.5), ("n" * 300, "x")]
     assert Redactor().redact(pairs) == [
         ["Authorization", REDACTED],
         ["<bytes of 6> cookie", REDACTED],
         ["a", "b"],
         ["token", 5],
         [1, "x"],
+        ["token", REDACTED],
+        ["n" * 300, "x"],
     ]
     assert Redactor().redact({"args": ["password", "x"]}) == {"args": ["password", "x"]}
 
