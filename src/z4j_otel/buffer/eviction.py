@@ -21,6 +21,13 @@ class Victim(NamedTuple):
     size_bytes: int
 
 
+class Excess(NamedTuple):
+    """How many entries and bytes have to go."""
+
+    entries: int
+    bytes: int
+
+
 @dataclass(slots=True)
 class Totals:
     """Entries by kind, and the bytes of their bodies."""
@@ -62,10 +69,19 @@ class Caps:
         if self.max_events < 1 or self.max_bytes < 1:
             raise ValueError("a buffer holds at least one entry and one byte")
 
-    @property
-    def batch(self) -> int:
-        """Events to evict at least, when any is."""
-        return max(1, min(_LARGEST_BATCH, self.max_events // 100))
+    def excess_of(self, totals: Totals) -> Excess:
+        """Return what is too much; nothing is negative."""
+        return Excess(
+            max(0, totals.all_entries - self.max_events), max(0, totals.bytes - self.max_bytes)
+        )
+
+    def rounded_up(self, excess: Excess) -> Excess:
+        """Return the excess, or a hundredth of the cap that is exceeded if that is more."""
+        batch = min(_LARGEST_BATCH, self.max_events // 100)
+        return Excess(
+            max(excess.entries, batch) if excess.entries else 0,
+            max(excess.bytes, self.max_bytes // 100) if excess.bytes else 0,
+        )
 
 
 def choose_victims(
@@ -84,22 +100,21 @@ def choose_victims(
 
     Returns:
         Events before command results, each kind with its leased entries last, each oldest
-        first; events at least :attr:`Caps.batch`, if there are as many.
+        first. While there are events not on lease, a hundredth of the exceeded cap.
     """
-    excess_entries = totals.all_entries - caps.max_events
-    excess_bytes = totals.bytes - caps.max_bytes
+    needed = caps.excess_of(totals)
     victims: list[Victim] = []
-    if excess_entries <= 0 and excess_bytes <= 0:
+    if not any(needed):
         return victims
+    freed_bytes = 0
     for kind in (EntryKind.EVENT, EntryKind.COMMAND_RESULT):
         for takes_leased in (False, True):
             is_cheap = kind is EntryKind.EVENT and not takes_leased
+            wanted = caps.rounded_up(needed) if is_cheap else needed
             for sequence, size_bytes in oldest_first(kind):
-                is_enough = excess_entries <= 0 and excess_bytes <= 0
-                if is_enough and not (is_cheap and len(victims) < caps.batch):
-                    return victims
+                if len(victims) >= wanted.entries and freed_bytes >= wanted.bytes:
+                    break
                 if is_leased(sequence) is takes_leased:
                     victims.append(Victim(kind, sequence, size_bytes))
-                    excess_entries -= 1
-                    excess_bytes -= size_bytes
+                    freed_bytes += size_bytes
     return victims

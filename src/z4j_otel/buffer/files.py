@@ -245,6 +245,8 @@ def _deployment_in(lock_path: Path) -> str | None:
         return None
     try:
         record = _read_record(fd)
+    except IsADirectoryError:
+        return None
     finally:
         os.close(fd)
     return None if record is None else record.deployment

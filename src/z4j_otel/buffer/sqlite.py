@@ -15,8 +15,8 @@ Operation
     memory only. One re-entrant lock guards every method; it is held for as long as SQLite
     works, at most a batch.
 
-    Eviction frees the excess and, for events, at least 1 % of the cap up to 500 entries, so
-    that a full buffer does not pay on every append. The order is: oldest event not on
+    Eviction frees the excess and, of events, at least 1 % of the exceeded cap (at most 500
+    entries), so that a full buffer does not pay on every append. The order is: oldest event not on
     lease, event on lease, command result not on lease, command result on lease.
 
 Recovery

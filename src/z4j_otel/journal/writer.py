@@ -171,12 +171,14 @@ class JournalWriter:
         for _ in range(_OPEN_ATTEMPTS):
             fd = os.open(self._path, _OPEN_FLAGS, 0o600)
             try:
-                if self._lock_segment(fd):
+                is_ours = self._lock_segment(fd)
+                if is_ours:
                     self._put_in_place(fd)
-                    return
             finally:
                 if fd != self._fd:
                     os.close(fd)
+            if is_ours:
+                return
         raise BlockingIOError(errno.EAGAIN, "the reader is removing the segment")
 
     def _lock_segment(self, fd: int) -> bool:

@@ -6,7 +6,6 @@ import errno
 import fcntl
 import os
 import resource
-import signal
 from pathlib import Path
 
 import pytest
@@ -176,22 +175,21 @@ def test_a_record_that_is_too_large_is_counted(tmp_path: Path) -> None:
 
 def test_a_short_write_is_written_again(tmp_path: Path) -> None:
     """A record cut off by the file size limit is repeated whole once there is room."""
-
-    def child() -> None:
-        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-        writer = JournalWriter(tmp_path)
-        writer.append(b"one", now_ns=0)
-        hard = resource.getrlimit(resource.RLIMIT_FSIZE)[1]
-        resource.setrlimit(resource.RLIMIT_FSIZE, (len(frame(b"one")) + 5, hard))
-        assert not writer.append(b"two", now_ns=1)
-        resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
-        assert writer.append(b"three", now_ns=2)
-        assert writer.dropped == {}
-
-    assert run_in_child(child) == 0
+    writer = JournalWriter(tmp_path)
+    writer.append(b"one", now_ns=0)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    try:
+        for room in (5, 8):
+            most = len(frame(b"one")) + room
+            resource.setrlimit(resource.RLIMIT_FSIZE, (most, limits[1]))
+            assert not writer.append(b"%d" % room, now_ns=1)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert writer.append(b"three", now_ns=2)
+    assert writer.dropped == {}
     chunk = JournalReader(tmp_path).read(10, 1000)
-    assert chunk.records == [b"one", b"two", b"three"]
-    assert (chunk.corrupt_records, chunk.corrupt_bytes) == (1, 5)
+    assert chunk.records == [b"one", b"5", b"8", b"three"]
+    assert (chunk.corrupt_records, chunk.corrupt_bytes) == (1, 8)
 
 
 def test_a_segment_being_removed_is_not_used(tmp_path: Path) -> None:

@@ -1,0 +1,128 @@
+"""Where the files may lie."""
+
+from __future__ import annotations
+
+import logging
+import os
+from pathlib import Path
+
+import pytest
+
+from z4j_otel.buffer.home import _problem_with, clamp_buffer_path, resolve_home
+from z4j_otel.errors import ConfigError
+
+
+@pytest.fixture
+def environ(tmp_path: Path) -> dict[str, str]:
+    """Return an environment in which the home cannot be made: a file is in the way."""
+    (tmp_path / "tmp").mkdir()
+    (tmp_path / "file").write_text("")
+    return {"HOME": str(tmp_path / "file"), "TMPDIR": str(tmp_path / "tmp")}
+
+
+def mode(path: Path) -> int:
+    """Return the permission bits."""
+    return path.stat().st_mode & 0o777
+
+
+def test_the_home_is_below_the_users(tmp_path: Path) -> None:
+    """It is made for the owner alone, and found again."""
+    environ = {"HOME": str(tmp_path)}
+    assert resolve_home(environ) == resolve_home(environ) == tmp_path / ".z4j"
+    assert mode(tmp_path / ".z4j") == 0o700
+
+
+def test_the_home_can_be_set(tmp_path: Path) -> None:
+    """Z4J_HOME wins; an empty one is none."""
+    environ = {"HOME": str(tmp_path), "Z4J_HOME": str(tmp_path / "a" / "b")}
+    assert resolve_home(environ) == tmp_path / "a" / "b"
+    assert resolve_home({**environ, "Z4J_HOME": ""}) == tmp_path / ".z4j"
+
+
+def test_without_a_home_the_users_own_is_taken(environ: dict[str, str]) -> None:
+    """A missing HOME is looked up; nothing is made here."""
+    del environ["HOME"]
+    path = Path("~/.z4j/x.sqlite").expanduser()
+    assert clamp_buffer_path(path, environ) == path.resolve()
+
+
+def test_an_unusable_home_is_replaced_with_one_warning(
+    environ: dict[str, str], caplog: pytest.LogCaptureFixture
+) -> None:
+    """The stand-in is private, stays the same, and is announced once."""
+    with caplog.at_level(logging.WARNING):
+        stand_ins = {resolve_home(environ) for _ in range(3)}
+    (stand_in,) = stand_ins
+    assert stand_in.parent == Path(environ["TMPDIR"])
+    assert mode(stand_in) == 0o700
+    assert [record.levelname for record in caplog.records] == ["WARNING"]
+
+
+@pytest.mark.parametrize("obstacle", ["open", "file", "link", "dangling"])
+def test_a_stand_in_that_others_could_have_laid_is_not_used(
+    environ: dict[str, str], obstacle: str
+) -> None:
+    """An open directory, a file or a link under the expected name: a new one is made."""
+    expected = resolve_home(environ)
+    expected.rmdir()
+    if obstacle == "open":
+        expected.mkdir(mode=0o755)
+    elif obstacle == "file":
+        expected.write_text("")
+    else:
+        expected.symlink_to("." if obstacle == "link" else "nowhere")
+    other = resolve_home({**environ, "HOME": environ["HOME"] + "/other"})
+    assert other.name.startswith(expected.name + "-")
+    assert mode(other) == 0o700
+
+
+def test_a_home_that_everybody_may_write_is_not_used(environ: dict[str, str]) -> None:
+    """A temporary directory as home is replaced by a private one in it."""
+    shared = Path(environ["TMPDIR"])
+    shared.chmod(0o1777)
+    assert resolve_home({**environ, "Z4J_HOME": str(shared)}).parent == shared
+
+
+def test_a_home_shared_with_a_group_is_used(tmp_path: Path) -> None:
+    """Orchestrators mount volumes that way."""
+    tmp_path.chmod(0o2775)
+    assert resolve_home({"Z4J_HOME": str(tmp_path)}) == tmp_path
+
+
+def test_a_home_that_we_may_not_write_is_not_used(environ: dict[str, str]) -> None:
+    """The permission is asked for, not guessed from bits."""
+    is_root = os.getuid() == 0
+    if is_root:
+        os.setreuid(65534, 0)  # access(2) asks for the real user
+    try:
+        assert _problem_with(Path("/")) == "not writable"
+    finally:
+        if is_root:
+            os.setreuid(0, 0)
+
+
+def test_a_home_that_is_no_directory_is_not_used(environ: dict[str, str]) -> None:
+    """A file under the name of the home is replaced like a missing permission."""
+    assert _problem_with(Path(environ["HOME"])) == "not a directory"
+    stand_in = resolve_home({**environ, "Z4J_HOME": environ["HOME"]})
+    assert stand_in.parent == Path(environ["TMPDIR"])
+
+
+@pytest.mark.parametrize("name", ["x.sqlite", "a/../x.sqlite", "deep/x.sqlite"])
+def test_a_path_below_the_home_is_taken(tmp_path: Path, name: str) -> None:
+    """Relative paths count from the home directory."""
+    environ = {"Z4J_HOME": str(tmp_path / "h"), "TMPDIR": str(tmp_path / "t")}
+    expected = (tmp_path / "h" / name).resolve()
+    assert clamp_buffer_path(Path(name), environ) == expected
+    assert clamp_buffer_path(tmp_path / "t" / name, environ).is_relative_to(tmp_path / "t")
+
+
+@pytest.mark.parametrize("name", ["../x.sqlite", "/opt/x.sqlite", ".", "link/x.sqlite"])
+def test_a_path_outside_is_refused(tmp_path: Path, name: str) -> None:
+    """However it gets out; the text does not repeat the value."""
+    environ = {"Z4J_HOME": str(tmp_path / "h"), "TMPDIR": str(tmp_path / "t")}
+    (tmp_path / "h").mkdir()
+    (tmp_path / "h" / "link").symlink_to("/opt")
+    with pytest.raises(ConfigError, match="below the z4j home") as caught:
+        clamp_buffer_path(Path(name), environ)
+    assert "x.sqlite" not in str(caught.value)
