@@ -200,7 +200,7 @@ def test_entries_on_lease_are_dropped_last(make: Make) -> None:
     assert lease(buffer) == [b"1", b"2", b"4"]
     buffer.append(events(b"5"), now_ns=0)
     buffer.append(events(b"6", b"7", b"8"), now_ns=0)
-    assert lease(buffer) == [b"6", b"7", b"8"] or buffer.stats().entries == 3
+    assert buffer.stats().entries == 3
 
 
 def test_an_entry_larger_than_the_buffer_is_dropped_alone(make: Make) -> None:
@@ -392,4 +392,4 @@ LIFE = settings(max_examples=40, stateful_step_count=25, deadline=None)
 TestMemoryModel = BufferMachine.TestCase
 TestMemoryModel.settings = LIFE
 TestSqliteModel = SqliteMachine.TestCase
-TestSqliteModel.settings = LIFE
+TestSqliteModel.settings = settings(LIFE, max_examples=25)

@@ -30,7 +30,7 @@ def test_a_life_in_memory() -> None:
 def test_events_leave_before_results() -> None:
     """The older result stays."""
     buffer = MemoryBuffer(max_events=1)
-    buffer.append([(EntryKind.COMMAND_RESULT, b"r"), (EVENT, b"e")], now_ns=0)
+    buffer.append([(EntryKind.COMMAND_RESULT, b"r"), (EVENT, b"1"), (EVENT, b"2")], now_ns=0)
     assert [entry.body for entry in buffer.lease(2, max_bytes=9, now_ns=0)] == [b"r"]
 
 
