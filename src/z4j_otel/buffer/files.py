@@ -9,7 +9,8 @@ Constraints
 Format
     ``buffer-{pid}.sqlite`` (the database), ``buffer-{pid}.journal/`` and
     ``buffer-{pid}.lock``; ``buffer-{pid}-{n}`` when that name is taken. The lock file holds
-    one JSON object: ``deployment``, ``pid``, ``boot_id``.
+    one JSON object: ``deployment``, ``pid``, ``boot_id``, and the database's ``suffix``. A
+    path set by the user names all three in the same way.
 
 Operation
     The owner holds an exclusive ``flock`` on the lock file for life, so that it is alive
@@ -46,7 +47,8 @@ from z4j_otel.ids import BootId, new_boot_id
 
 __all__ = ["AgentFiles", "clamp_buffer_path", "find_abandoned", "is_owner_alive", "resolve_home"]
 
-_DATABASE_SUFFIXES = (".sqlite-wal", ".sqlite-shm", ".sqlite")
+_COMPANIONS = ("-wal", "-shm", "")
+_OUR_SUFFIXES = (".lock", ".journal")
 _RECORD_BYTES = 4096
 _MOST_NAMES = 1000
 _OPEN_FLAGS = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW
@@ -57,6 +59,7 @@ class _Record(msgspec.Struct, frozen=True):
     deployment: str
     pid: int
     boot_id: BootId
+    suffix: str = ".sqlite"
 
 
 class AgentFiles:
@@ -64,7 +67,7 @@ class AgentFiles:
 
     def __init__(self, lock_path: Path, fd: int, record: _Record) -> None:
         self.lock_path = lock_path
-        self.buffer_path = lock_path.with_suffix(".sqlite")
+        self.buffer_path = lock_path.with_suffix(record.suffix)
         """The database; it need not exist yet."""
         self.journal_dir = lock_path.with_suffix(".journal")
         """The journal's directory; exists."""
@@ -99,7 +102,8 @@ class AgentFiles:
             OSError: The directory cannot be written, has no locks, or a thousand names are taken.
         """
         first = buffer_path or home / f"buffer-{pid}.sqlite"
-        record = _Record(deployment, pid, new_boot_id())
+        suffix = ".sqlite" if first.suffix in _OUR_SUFFIXES else first.suffix
+        record = _Record(deployment, pid, new_boot_id(), suffix)
         stems = (first.stem, *(f"{first.stem}-{number}" for number in range(1, _MOST_NAMES)))
         for stem in stems:
             lock_path = first.with_name(f"{stem}.lock")
@@ -123,8 +127,9 @@ class AgentFiles:
             pass
         except OSError:
             return False
-        for suffix in _DATABASE_SUFFIXES:
-            self.lock_path.with_suffix(suffix).unlink(missing_ok=True)
+        for companion in _COMPANIONS:
+            path = self.buffer_path.with_name(self.buffer_path.name + companion)
+            path.unlink(missing_ok=True)
         # Last, and while it is locked: without it the rest would look like a stranger's.
         self.lock_path.unlink(missing_ok=True)
         self.close()
@@ -176,7 +181,7 @@ def _claim_name(lock_path: Path, record: _Record) -> int | None:
     if fd is None:
         return None
     with _closing_on_error(fd):
-        if _is_free(lock_path, fd, record.deployment):
+        if _is_free(lock_path, fd, record):
             _write_record(fd, record)
             lock_path.with_suffix(".journal").mkdir(mode=0o700, exist_ok=True)
             return fd
@@ -225,14 +230,14 @@ def _leads_to(path: Path, fd: int) -> bool:
         return False
 
 
-def _is_free(lock_path: Path, fd: int, deployment: str) -> bool:
+def _is_free(lock_path: Path, fd: int, wanted: _Record) -> bool:
     """Whether a locked name may be used: it is new, or a dead agent's of our deployment."""
-    record = _read_record(fd)
-    if record is not None:
-        return record.deployment == deployment
+    known = _read_record(fd)
+    if known is not None:
+        return (known.deployment, known.suffix) == (wanted.deployment, wanted.suffix)
     if os.fstat(fd).st_size:
         return False
-    if lock_path.with_suffix(".sqlite").exists():
+    if lock_path.with_suffix(wanted.suffix).exists():
         lock_path.unlink()  # made by us a moment ago, beside another program's database
         return False
     return True

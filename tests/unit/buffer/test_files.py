@@ -26,7 +26,12 @@ def test_a_claim_names_the_files_after_the_pid(tmp_path: Path) -> None:
     assert files.journal_dir.stat().st_mode & 0o777 == 0o700
     assert files.lock_path.stat().st_mode & 0o777 == 0o600
     told = json.loads(files.lock_path.read_text())
-    assert told == {"deployment": "shop", "pid": 42, "boot_id": files.boot_id}
+    assert told == {
+        "deployment": "shop",
+        "pid": 42,
+        "boot_id": files.boot_id,
+        "suffix": ".sqlite",
+    }
     assert repr(files) == f"AgentFiles('{tmp_path}/buffer-42.sqlite')"
     files.close()
 
@@ -74,9 +79,23 @@ def test_an_explicit_path_names_all_three(tmp_path: Path) -> None:
     """Journal and lock lie beside the database."""
     path = tmp_path / "mine.db"
     claimed = [AgentFiles.claim(tmp_path, 1, "shop", buffer_path=path) for _ in range(2)]
+    assert [files.buffer_path.name for files in claimed] == ["mine.db", "mine-1.db"]
     assert names(tmp_path) == ["mine-1.journal", "mine-1.lock", "mine.journal", "mine.lock"]
     for files in claimed:
         files.close()
+    found = find_abandoned(tmp_path, "shop")
+    assert {files.buffer_path.name for files in found} == {"mine.db", "mine-1.db"}
+    assert all(files.remove() for files in found)
+
+
+@pytest.mark.parametrize(
+    ("given", "taken"), [("x.lock", "x.sqlite"), ("x", "x"), ("a.b.c", "a.b.c")]
+)
+def test_an_explicit_database_never_is_the_lock(tmp_path: Path, given: str, taken: str) -> None:
+    """Any name is taken as it is, except the two that we need ourselves."""
+    files = AgentFiles.claim(tmp_path, 1, "shop", buffer_path=tmp_path / given)
+    assert files.buffer_path.name == taken
+    assert files.remove()
 
 
 def test_a_claim_in_a_missing_directory_fails(tmp_path: Path) -> None:
