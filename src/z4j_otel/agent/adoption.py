@@ -12,7 +12,7 @@ from z4j_otel.buffer.base import EventBuffer
 from z4j_otel.buffer.files import AgentFiles, find_abandoned
 from z4j_otel.buffer.sqlite import SqliteBuffer
 from z4j_otel.errors import BufferError_
-from z4j_otel.journal import JournalReader
+from z4j_otel.journal.reader import JournalReader
 
 __all__ = ["AdoptingImporter"]
 
@@ -123,6 +123,8 @@ class AdoptingImporter:
         reader = JournalReader(files.journal_dir, positions.get(source))
         importer = JournalImporter(reader, self._buffer, self._arbiter(), source=source)
         try:
-            return importer.import_pending(now_ns)
+            count = importer.import_pending(now_ns)
+            importer.retire()
         finally:
             importer.close()
+        return count

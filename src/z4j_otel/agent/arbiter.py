@@ -31,7 +31,7 @@ __all__ = ["Arbiter"]
 
 _NS: Final = 1_000_000_000
 _ENDS: Final = frozenset({"task.succeeded", "task.failed", "task.retried", "task.revoked"})
-_UNFOLLOWED: Final = frozenset({"task.sent", "task.rejected"})
+_UNFOLLOWED: Final = frozenset({"task.rejected"})
 _ENDED_BY_OTHERS: Final = frozenset({"time_limit", "worker_lost"})
 
 
@@ -62,10 +62,11 @@ class _Head(msgspec.Struct, gc=False):
 class _Story:
     """What is known of one task."""
 
-    __slots__ = ("has_ended", "last_ns", "received_ns", "start", "started_ns", "used")
+    __slots__ = ("has_ended", "last_ns", "received_ns", "sent", "start", "started_ns", "used")
 
     def __init__(self) -> None:
         self.has_ended = False
+        self.sent: tuple[int, str] | None = None
         self.received_ns = 0
         self.started_ns = 0
         self.start: _Data | None = None
@@ -126,6 +127,8 @@ class Arbiter:
 
     def _accepts(self, story: _Story, head: _Head) -> bool:
         kind = head.kind
+        if kind == "task.sent":
+            return self._is_new_publish(story, head.data)
         if kind == "task.received":
             if head.data.synthesised and (story.received_ns or story.has_ended):
                 return False
@@ -138,8 +141,19 @@ class Arbiter:
             story.has_ended = True
         return True
 
+    @staticmethod
+    def _is_new_publish(story: _Story, data: _Data) -> bool:
+        """A publish can be told by its hook and by its span; both name the same span."""
+        publish = (data.attempt, data.span_id)
+        if data.span_id and publish == story.sent:
+            return False
+        story.sent = publish
+        return True
+
     def _told(self, story: _Story, head: _Head, event: bytes, occurred_ns: int) -> bytes:
         kind, data = head.kind, head.data
+        if kind == "task.sent":
+            return event
         if kind == "task.received":
             story.received_ns = occurred_ns
         elif kind == "task.started":
@@ -155,14 +169,14 @@ class Arbiter:
         data, start = head.data, story.start
         assert start is not None
         story.start = None
-        is_lost = data.cause in _ENDED_BY_OTHERS or data.terminated
-        if not is_lost or data.runtime_ms is not None:
+        if data.runtime_ms is not None:
             return event
-        if start.span_id and self._on_lost_span is not None:
+        is_lost = data.cause in _ENDED_BY_OTHERS or data.terminated
+        if is_lost and start.span_id and self._on_lost_span is not None:
             self._on_lost_span(_lost_span(head, start, story.started_ns, occurred_ns))
         runtime_ms = max(0, occurred_ns - story.started_ns) // 1_000_000
         more: dict[str, object] = {"runtime_ms": runtime_ms}
-        if start.span_id:
+        if start.span_id and not data.span_id:
             more |= {"trace_id": start.trace_id, "span_id": start.span_id}
         return _with_data(event, more)
 

@@ -68,6 +68,16 @@ class Host:
             self.start_agent()
         return self._sink
 
+    def check_settings(self, settings: Mapping[str, Any]) -> None:
+        """Refuse settings that nobody knows or that are malformed.
+
+        Raises:
+            ConfigError: One of them is wrong; it is named.
+        """
+        from z4j_otel.config import load_config  # noqa: PLC0415 -- see _take_seat
+
+        load_config(settings, {}, is_partial=True)
+
     def is_enabled(self) -> bool:
         """Whether instrumentors should hook their engines in this process."""
         if self._is_auto or self._pid == 0:
@@ -151,31 +161,31 @@ class Host:
         self._agent = None
         atexit.unregister(self.stop)
         agent.shutdown(seat.config.flush_timeout_seconds)
-        seat.leave()
+        seat.leave(agent.ledger)
 
     # How a process gets its role.
 
     def _take_seat(self, settings: Mapping[str, Any] | None, *, is_strict: bool = False) -> None:
         """Find this process's role: first use, or first use after a fork."""
-        from z4j_otel.agent.seat import Seat  # noqa: PLC0415 -- nothing of it in processes without tasks
-
         inherited = self._seat
         self._agent = None
         try:
             if inherited is not None and inherited.is_journal_served():
                 self._seat = inherited.as_guest()
             else:
-                self._seat = self._new_seat(settings, Seat)
-        except ConfigError as error:
+                self._seat = self._new_seat(settings)
+        except (ConfigError, OSError) as error:
             self._refuse(error, is_strict=is_strict)
         self._sink = self._seat.sink if self._seat is not None else None
         self._pid = os.getpid()
 
-    def _new_seat(self, settings: Mapping[str, Any] | None, seat: type[Seat]) -> Seat | None:
-        from z4j_otel.config import load_config  # noqa: PLC0415 -- see above
-
+    def _new_seat(self, settings: Mapping[str, Any] | None) -> Seat | None:
         if not settings and not is_configured(os.environ):
             return None
+        # Imported here: most processes have the package installed and no use for it.
+        from z4j_otel.agent.seat import Seat as seat  # noqa: N813, PLC0415 -- a local name
+        from z4j_otel.config import load_config  # noqa: PLC0415 -- see above
+
         config = load_config(settings)
         if config.disabled:
             return None
@@ -194,7 +204,7 @@ class Host:
             os.environ[JOURNAL_VARIABLE] = str(found.journal_dir)
         return found
 
-    def _refuse(self, error: ConfigError, *, is_strict: bool) -> None:
+    def _refuse(self, error: ConfigError | OSError, *, is_strict: bool) -> None:
         self._seat = None
         if is_strict or os.environ.get("Z4J_STRICT_MODE", "").lower() in {"1", "true", "yes", "on"}:
             raise error

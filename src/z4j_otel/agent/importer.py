@@ -6,11 +6,10 @@ crash repeats nothing and loses nothing: either both are there or neither.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from z4j_otel.agent.arbiter import Arbiter
+from z4j_otel.agent.ledger import Ledger
 from z4j_otel.buffer.base import EntryKind, EventBuffer
-from z4j_otel.journal import JournalReader
+from z4j_otel.journal.reader import JournalReader
 
 __all__ = ["JournalImporter"]
 
@@ -28,7 +27,7 @@ class JournalImporter:
         arbiter: Arbiter,
         *,
         source: str,
-        on_import: Callable[[int, int], None] | None = None,
+        ledger: Ledger | None = None,
     ) -> None:
         """Build an importer.
 
@@ -37,13 +36,13 @@ class JournalImporter:
             buffer: Where accepted events go.
             arbiter: Decides which events are accepted.
             source: The journal's name in the buffer's table of positions.
-            on_import: Told of every chunk: records read, records that could not be read.
+            ledger: Told of what was not taken over: told before, or not readable.
         """
         self._reader = reader
         self._buffer = buffer
         self._arbiter = arbiter
         self._source = source
-        self._on_import = on_import
+        self._ledger = ledger
 
     def import_pending(self, now_ns: int) -> int:
         """Import what has been appended since the last call.
@@ -65,8 +64,24 @@ class JournalImporter:
             )
             self._reader.release(chunk.position)
             total += len(chunk.records)
-            if self._on_import is not None:
-                self._on_import(len(chunk.records), chunk.corrupt_records)
+            if self._ledger is not None:
+                self._ledger.told_twice += len(chunk.records) - len(accepted)
+                self._ledger.unreadable += chunk.corrupt_records
+
+    def retire(self) -> bool:
+        """Delete a journal that has been imported whole and has no writer any more.
+
+        Returns:
+            False when it still holds a record, or somebody may still append to it.
+        """
+        # The first round seals the active segment, the second finds it read and unused.
+        for _ in range(3):
+            chunk = self._reader.read(1, _CHUNK_BYTES)
+            if chunk.records:
+                return False
+            if self._reader.retire(chunk.position):
+                return True
+        return False
 
     def close(self) -> None:
         """Close the journal; what is left in it waits for the next reader."""

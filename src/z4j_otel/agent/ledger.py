@@ -39,6 +39,10 @@ class Ledger:
         self._runtime_id = runtime_id[:64]
         self.imported = 0
         """Journal records taken into the buffer."""
+        self.told_twice = 0
+        """Of these, records that told what another one had told; never sent."""
+        self.unreadable = 0
+        """Journal records that were damaged, as far as they can be counted."""
         self.sent = 0
         """Events put into a frame, once per connection they were sent on."""
         self.resent = 0
@@ -100,6 +104,8 @@ class Ledger:
         """Return all counters by name, for status displays."""
         return {
             "imported": self.imported,
+            "told_twice": self.told_twice,
+            "unreadable": self.unreadable,
             "sent": self.sent,
             "resent": self.resent,
             "acked": self.acked,

@@ -25,6 +25,7 @@ __all__ = [
     "facts_of_request",
     "priority_label",
     "received_details",
+    "registered_task",
     "remote_span",
     "sent_details",
 ]
@@ -167,6 +168,13 @@ def exception_text(exception: BaseException) -> str:
     if message.startswith(f"{name}("):
         return message
     return f"{name}: {message}" if message else name
+
+
+def registered_task(name: Any) -> Any:
+    """Return the task of this name in the current application, or None."""
+    from celery import current_app  # noqa: PLC0415 -- Celery is an extra
+
+    return current_app.tasks.get(name) if isinstance(name, str) else None
 
 
 def remote_span(headers: Mapping[str, Any]) -> SpanIds | None:

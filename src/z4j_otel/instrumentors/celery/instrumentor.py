@@ -20,7 +20,9 @@ from collections.abc import Collection
 from typing import Any
 
 import wrapt
-from opentelemetry.instrumentation.instrumentor import BaseInstrumentor
+from opentelemetry.instrumentation.instrumentor import (  # type: ignore[attr-defined] # its module has no __all__
+    BaseInstrumentor,
+)
 
 from z4j_otel.instrumentors.celery import upstream
 from z4j_otel.instrumentors.celery.main_process import MainProcessCapture
@@ -35,7 +37,7 @@ _logger = logging.getLogger(__name__)
 _ENGINE = "celery"
 
 
-class Z4JCeleryInstrumentor(BaseInstrumentor):
+class Z4JCeleryInstrumentor(BaseInstrumentor):  # type: ignore[misc] # upstream is untyped
     """Captures the whole life of every Celery task of this process.
 
     ``instrument()`` also activates the upstream Celery instrumentation, unless it is
@@ -129,8 +131,8 @@ class CeleryCapture:
     def order_receivers(self) -> None:
         """Put our hooks where upstream's spans are to be seen.
 
-        At the start of a run ours comes after upstream's, which has opened the span by
-        then; everywhere else ours comes first, while the span is still open.
+        Where upstream opens a span (a run starts, a message is about to be published) ours
+        comes after it; everywhere else ours comes first, while the span is still open.
         """
         from celery import signals  # noqa: PLC0415 -- Celery is an extra
 
@@ -138,7 +140,7 @@ class CeleryCapture:
             # The list must stay the same object: Celery's tracer keeps it.
             signal.disconnect(receiver)
             signal.connect(receiver, weak=False)
-            if signal is not signals.task_prerun:
+            if signal not in (signals.task_prerun, signals.before_task_publish):
                 signal.receivers.insert(0, signal.receivers.pop())
 
     def _child_started(self, **_kwargs: Any) -> None:

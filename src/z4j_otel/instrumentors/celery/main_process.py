@@ -217,8 +217,8 @@ class MainProcessCapture:
     @guard("capture of an unknown task")
     def unknown(self, message: Any, name: str, id: str, sender: Any = None, **_kwargs: Any) -> None:  # noqa: A002 -- Celery's name
         """``task_unknown``: no such task in this worker."""
-        exception = f"NotRegistered: {name!r}"
-        self._record_refused(message, id, name, sender, exception, Cause.UNKNOWN_TASK)
+        why = (f"NotRegistered: {name!r}", Cause.UNKNOWN_TASK)
+        self._record_refused(message, id, name, getattr(sender, "hostname", None), why)
 
     @guard("capture of an invalid message")
     def invalid(self, message: Any, exc: Any = None, sender: Any = None, **_kwargs: Any) -> None:
@@ -227,14 +227,15 @@ class MainProcessCapture:
         if isinstance(headers.get("id"), str):
             name = str(headers.get("task", "unknown"))
             text = extract.exception_text(exc)
-            self._record_refused(message, headers["id"], name, sender, text, Cause.REJECTED)
+            worker = getattr(sender, "hostname", None)
+            self._record_refused(message, headers["id"], name, worker, (text, Cause.REJECTED))
 
     def _record_refused(
-        self, message: Any, task_id: str, name: str, sender: Any, exception: str, cause: Cause
+        self, message: Any, task_id: str, name: str, worker: Any, why: tuple[str, Cause]
     ) -> None:
+        exception, cause = why
         headers = {**(message.headers or {}), "id": task_id, "task": name}
         queue = (message.delivery_info or {}).get("routing_key")
-        worker = getattr(sender, "hostname", None)
         facts = extract.facts_of_headers(self._tracer.engine, headers, queue, worker)
         # The body was never decoded for a task that is not known; its text form is enough.
         received = {"args": headers.get("argsrepr"), "kwargs": headers.get("kwargsrepr")}

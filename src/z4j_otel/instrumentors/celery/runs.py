@@ -48,6 +48,7 @@ class RunCapture:
         self._tracer = tracer
         self._runs: dict[str, Run] = {}
         self._is_pool_child = False
+        self._is_dying = False
         self.broker_scheme = "celery"
 
     def running(self, task_id: str) -> Run | None:
@@ -64,7 +65,13 @@ class RunCapture:
 
     @guard("flush of a leaving pool child")
     def child_leaving(self, **_kwargs: Any) -> None:
-        """Give the user's exporters a moment: this process ends without atexit."""
+        """Give the user's exporters a moment: this process ends without atexit.
+
+        Not to a child that is being killed: Celery sends SIGKILL 0.1 s after SIGTERM, and a
+        child hit while it says good-bye leaves the pool's queue locked for ever.
+        """
+        if self._is_dying:
+            return
         flush = getattr(trace.get_tracer_provider(), "force_flush", None)
         if flush is None:
             return
@@ -112,6 +119,7 @@ class RunCapture:
     def _interrupted(self, run: Run, task: Any, task_id: str) -> None:
         """Handle a run that a ``BaseException`` is unwinding: the process is to die."""
         if self._is_pool_child:
+            self._is_dying = True
             upstream.leave_open(task, task_id)
             return
         cause = sys.exc_info()[1]

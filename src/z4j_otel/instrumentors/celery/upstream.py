@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import os
 from contextlib import nullcontext
+from importlib import import_module
 from typing import Any
 
 import wrapt
@@ -40,10 +41,10 @@ def activate(**kwargs: Any) -> bool:
     if {"celery", "*"} & {name.strip() for name in names}:
         return False
     try:
-        from opentelemetry.instrumentation.celery import CeleryInstrumentor  # noqa: PLC0415 -- an extra
+        upstream: Any = import_module("opentelemetry.instrumentation.celery")
     except ImportError:
         return False
-    instrumentor = CeleryInstrumentor()
+    instrumentor = upstream.CeleryInstrumentor()
     if not instrumentor.is_instrumented_by_opentelemetry:
         instrumentor.instrument(**kwargs)
     return True
@@ -67,14 +68,14 @@ def _with_worker_name(wrapped: Any, _instance: Any, args: Any, kwargs: Any) -> A
     return result
 
 
-def span_of(task: Any, task_id: str) -> Span | None:
-    """Return the span upstream has open for this run, or None."""
+def span_of(task: Any, task_id: str, *, is_publish: bool = False) -> Span | None:
+    """Return the span upstream has open for this run or publish, or None."""
     spans = getattr(task, "__otel_task_span", None)
-    found = spans.get((task_id, False)) if spans else None
+    found = spans.get((task_id, is_publish)) if spans else None
     return found[0] if found else None
 
 
-def annotate(span: Span, facts: TaskFacts, system: str) -> None:
+def annotate(span: Span, facts: TaskFacts, system: str, *, is_publish: bool = False) -> None:
     """Add what upstream leaves out, and mark the span as captured in its process."""
     if not span.is_recording():
         return
@@ -83,8 +84,8 @@ def annotate(span: Span, facts: TaskFacts, system: str) -> None:
             semconv.Z4J_CAPTURED: True,
             semconv.Z4J_TASK_ATTEMPT: facts.attempt,
             semconv.MESSAGING_SYSTEM: system,
-            semconv.MESSAGING_OPERATION_NAME: "run",
-            semconv.MESSAGING_OPERATION_TYPE: "process",
+            semconv.MESSAGING_OPERATION_NAME: "publish" if is_publish else "run",
+            semconv.MESSAGING_OPERATION_TYPE: "send" if is_publish else "process",
             semconv.MESSAGING_DESTINATION_NAME: facts.queue or "",
             semconv.MESSAGING_CLIENT_ID: facts.worker or "",
             semconv.MESSAGING_MESSAGE_ID: facts.task_id,
