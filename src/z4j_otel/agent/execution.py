@@ -9,7 +9,15 @@ from typing import Any, Final
 
 from opentelemetry import context as otel_context
 from opentelemetry import trace
-from opentelemetry.trace import Link, Span, SpanContext, SpanKind, Status, StatusCode
+from opentelemetry.trace import (
+    Link,
+    Span,
+    SpanContext,
+    SpanKind,
+    Status,
+    StatusCode,
+    TracerProvider,
+)
 
 from z4j_otel import semconv
 from z4j_otel.agent.results import MAX_ERROR_CHARS
@@ -80,6 +88,7 @@ class CommandRunner:
         redactor: Every result and error text passes it.
         policy: Raises ``CommandRefused`` for a command that must not run here.
         link_for: Finds the span of the task that a command is about.
+        tracer_provider: Makes the commands' spans; the process's own when None.
     """
 
     def __init__(
@@ -89,11 +98,13 @@ class CommandRunner:
         redactor: Redactor,
         policy: Callable[[Command], None] = allow_all,
         link_for: Callable[[Command], SpanContext | None] | None = None,
+        tracer_provider: TracerProvider | None = None,
     ) -> None:
         self._engines = engines
         self._redactor = redactor
         self._policy = policy
         self._link_for = link_for
+        self._tracer_provider = tracer_provider
 
     def run(self, command: Command) -> CommandResult:
         """Carry a command out; blocks. Never raises an ``Exception``.
@@ -103,7 +114,9 @@ class CommandRunner:
         """
         token = otel_context.attach(otel_context.Context())
         try:
-            with trace.get_tracer("z4j_otel").start_as_current_span(
+            # Asked for late: applications set their provider when they like.
+            tracer = trace.get_tracer("z4j_otel", tracer_provider=self._tracer_provider)
+            with tracer.start_as_current_span(
                 f"z4j.command {command.action}",
                 kind=SpanKind.INTERNAL,
                 attributes=_attributes(command),

@@ -35,7 +35,7 @@ from z4j_otel.agent.pacing import Pacing
 from z4j_otel.agent.results import StoredResult, decode_result
 from z4j_otel.buffer.base import DropReason, Entry, EntryKind, EventBuffer
 from z4j_otel.clock import Clock
-from z4j_otel.errors import FrameMalformed
+from z4j_otel.errors import BufferError_, FrameMalformed
 from z4j_otel.ids import new_frame_id
 from z4j_otel.wire.received import BatchAcked
 from z4j_otel.wire.session import FrameTooLarge, Session
@@ -170,14 +170,21 @@ class Uploader:
 
     def disconnected(self, code: int) -> None:
         """Release everything that is out, in order, and take the close code into account."""
-        if code in _BLAMING_CODES:
-            self._take_blame()
+        try:
+            if code in _BLAMING_CODES:
+                self._take_blame()
+            self._release()
+        except BufferError_ as error:
+            # The next connection will find out; ending the agent would help nobody.
+            _logger.warning("the buffer did not take back what was out: %s", type(error).__name__)
+        self._told.clear()
+        self._is_proven = False
+
+    def _release(self) -> None:
         sequences = [n for batch in self._in_flight.values() for n in batch.sequences]
         sequences += [entry.sequence for entry in self._gathered]
         self._in_flight.clear()
         self._forget_gathered()
-        self._told.clear()
-        self._is_proven = False
         self._buffer.release(sequences)
 
     def _hurried_frames(self, session: Session) -> list[bytes]:
@@ -188,9 +195,10 @@ class Uploader:
         return frames
 
     def _overdue(self) -> _Batch | None:
-        limit_s = self._clock.monotonic_s() - _RESEND_S
+        # The same sum as in wait_s: were it rounded otherwise, a timer could fire for nothing.
+        now_s = self._clock.monotonic_s()
         for batch in self._in_flight.values():
-            if batch.sent_s <= limit_s:
+            if batch.sent_s + _RESEND_S <= now_s:
                 return batch
         return None
 
@@ -215,7 +223,7 @@ class Uploader:
             not (self._in_flight and self.lingers)
             or len(self._gathered) >= self._pacing.batch_entries
             or self._gathered_bytes * 2 > room
-            or now_s - self._gathered_since_s >= _LINGER_S
+            or self._gathered_since_s + _LINGER_S <= now_s
         )
 
     def _send_gathered(self, session: Session) -> list[bytes]:

@@ -13,6 +13,10 @@ from z4j_otel.devbrain.server import BrainThread
 
 __all__ = ["BrainView", "EmbeddedBrain", "InstalledBrain"]
 
+_RANKS = {"task.received": 1, "task.started": 2, "task.rejected": 3}
+_RANKS |= dict.fromkeys(("task.retried", "task.succeeded", "task.failed", "task.revoked"), 4)
+"""The real brain lists the events of one second in any order."""
+
 
 class BrainView(Protocol):
     """What the demo asks of a brain."""
@@ -141,8 +145,11 @@ class InstalledBrain:
         return self._brain.api.task(task_id)
 
     def events(self, task_id: str) -> list[dict[str, Any]]:
-        """Return a task's events; the order within one second is arbitrary."""
-        events = self._brain.api.events(task_id)
+        """Return a task's events in the order of a life, as far as whole seconds tell."""
+        events = sorted(
+            self._brain.api.events(task_id),
+            key=lambda event: (event["occurred_at"], _RANKS.get(event["kind"], 0)),
+        )
         return [{"kind": event["kind"], "data": event["payload"]} for event in events]
 
     def workers(self) -> list[str]:
