@@ -38,7 +38,7 @@ from z4j_otel.redaction import Redactor
 from z4j_otel.transport.base import Transport
 from z4j_otel.transport.websocket import WebSocketTransport
 
-__all__ = ["Agent"]
+__all__ = ["AgentRuntime"]
 
 _logger = logging.getLogger(__name__)
 
@@ -48,7 +48,7 @@ _ASK_S: Final = 2.0
 _JOIN_S: Final = 2.0
 
 
-class Agent:
+class AgentRuntime:
     """One agent of one process.
 
     As a context manager, plain or asynchronous, it starts, waits a while for the brain
@@ -133,7 +133,7 @@ class Agent:
             self.register_engine(adapter)
 
     def __repr__(self) -> str:
-        return f"Agent(engines={sorted(self._engines)}, connected={self.is_connected})"
+        return f"AgentRuntime(engines={sorted(self._engines)}, connected={self.is_connected})"
 
     @property
     def worker_id(self) -> str:
@@ -245,7 +245,7 @@ class Agent:
             "counts": self.ledger.snapshot(),
         }
 
-    def __enter__(self) -> Agent:  # noqa: PYI034 -- typing.Self is new in Python 3.11
+    def __enter__(self) -> AgentRuntime:  # noqa: PYI034 -- typing.Self is new in Python 3.11
         self.start()
         self.wait_connected()
         return self
@@ -258,7 +258,7 @@ class Agent:
     ) -> None:
         self.shutdown()
 
-    async def __aenter__(self) -> Agent:  # noqa: PYI034 -- typing.Self is new in Python 3.11
+    async def __aenter__(self) -> AgentRuntime:  # noqa: PYI034 -- typing.Self is new in Python 3.11
         return await asyncio.to_thread(self.__enter__)
 
     async def __aexit__(

@@ -29,7 +29,7 @@ from z4j_otel.events import RecordSink
 from z4j_otel.guard import guard
 
 if TYPE_CHECKING:
-    from z4j_otel.agent.agent import Agent
+    from z4j_otel.agent.agent import AgentRuntime
     from z4j_otel.agent.seat import Seat
     from z4j_otel.config import AgentConfig
     from z4j_otel.instrumentors.adapter import EngineAdapter
@@ -50,10 +50,11 @@ class Host:
         self._pid = 0
         self._seat: Seat | None = None
         self._sink: RecordSink | None = None
-        self._agent: Agent | None = None
+        self._agent: AgentRuntime | None = None
         self._is_auto = False
         self._is_activating = False
         self._is_worker = False
+        self._engines: tuple[EngineAdapter, ...] = ()
 
     # What instrumentors and exporters ask (see z4j_otel.sinks.ProcessHost).
 
@@ -92,8 +93,13 @@ class Host:
         """Claim the files before the pool is forked; children inherit the journal."""
         del engine
         self._is_worker = True
+        # The application's code may have started an agent while it was imported. It goes
+        # on when the pool is there: no thread of ours lives through the fork.
+        self._suspend()
         # A worker is an owner even where its parent is one: it has its own name and tasks.
         os.environ.pop(JOURNAL_VARIABLE, None)
+        if self._seat is None or not self._seat.is_owner:
+            self._pid = 0
         self.sink()
 
     def worker_ready(self, engine: str, worker: Any) -> None:
@@ -115,20 +121,33 @@ class Host:
     def configure(self, settings: Mapping[str, Any]) -> AgentConfig | None:
         """Take this process's seat with explicit settings.
 
+        Returns:
+            The settings in force; None where z4j is switched off or another agent is active.
+
         Raises:
-            ConfigError: The settings are wrong, or the seat was taken with others.
+            ConfigError: The settings are wrong, or an agent runs here with others.
         """
         with self._lock:
-            if self._pid != os.getpid():
+            if self._pid == os.getpid() and self._seat is not None:
+                self._check_same(settings)
+            else:
                 self._take_seat(settings, is_strict=True)
         return self._seat.config if self._seat is not None else None
+
+    def _check_same(self, settings: Mapping[str, Any]) -> None:
+        from z4j_otel.config import load_config  # noqa: PLC0415 -- see _new_seat
+
+        assert self._seat is not None
+        if settings and load_config(settings) != self._seat.config:
+            text = "an agent with other settings is active in this process; stop it first"
+            raise ConfigError("agent", "argument", text)
 
     def start_agent(
         self,
         *,
         worker: Mapping[str, Any] | None = None,
         engines: Sequence[EngineAdapter] = (),
-    ) -> Agent | None:
+    ) -> AgentRuntime | None:
         """Start the agent of this process, once.
 
         Args:
@@ -140,15 +159,16 @@ class Host:
         """
         with self._lock:
             seat = self._seat
+            self._engines = tuple(engines) or self._engines
             if self._agent is None and seat is not None and seat.is_owner:
-                self._agent = seat.build_agent(worker=worker or {}, engines=engines)
+                self._agent = seat.build_agent(worker=worker or {}, engines=self._engines)
                 atexit.register(self.stop)
                 if seat.config.autostart:
                     self._agent.start()
             return self._agent
 
     @property
-    def agent(self) -> Agent | None:
+    def agent(self) -> AgentRuntime | None:
         """The agent that runs in this process, if any."""
         return self._agent if self._pid == os.getpid() else None
 
@@ -158,10 +178,19 @@ class Host:
         agent, seat = self._agent, self._seat
         if agent is None or seat is None or self._pid != os.getpid():
             return
-        self._agent = None
-        atexit.unregister(self.stop)
-        agent.shutdown(seat.config.flush_timeout_seconds)
+        self._suspend()
+        self._seat = self._sink = None
+        self._engines = ()
+        os.environ.pop(JOURNAL_VARIABLE, None)
         seat.leave(agent.ledger)
+
+    def _suspend(self) -> None:
+        """End the agent's thread and keep the seat: what is captured goes on to the journal."""
+        agent, seat = self._agent, self._seat
+        if agent is not None and seat is not None and self._pid == os.getpid():
+            self._agent = None
+            atexit.unregister(self.stop)
+            agent.shutdown(seat.config.flush_timeout_seconds)
 
     # How a process gets its role.
 
@@ -206,8 +235,11 @@ class Host:
 
     def _refuse(self, error: ConfigError | OSError, *, is_strict: bool) -> None:
         self._seat = None
-        if is_strict or os.environ.get("Z4J_STRICT_MODE", "").lower() in {"1", "true", "yes", "on"}:
+        if is_strict:
             raise error
+        if _is_strict():
+            # An Exception would end in a hook's or a loader's log.
+            raise SystemExit(f"z4j-otel: {error}") from error
         _logger.error(
             "z4j-otel is off in this process: %s; check with: z4j-otel doctor",
             error,
@@ -219,6 +251,13 @@ class Host:
     def before_instrumentors(self) -> None:
         """Note that the loader is about to activate every instrumentor."""
         self._is_auto = self._is_activating = True
+        if _is_strict() and is_configured(os.environ):
+            from z4j_otel.config import load_config  # noqa: PLC0415 -- see _new_seat
+
+            try:
+                load_config()
+            except ConfigError as error:
+                self._refuse(error, is_strict=False)
 
     def after_instrumentors(self) -> None:
         """Activate what our instrumentors stand on, now that the others had their turn."""
@@ -230,6 +269,10 @@ class Host:
     def after_fork(self) -> None:
         """Make a lock of our own: another thread of the parent may hold the old one."""
         self._lock = threading.RLock()
+
+
+def _is_strict() -> bool:
+    return os.environ.get("Z4J_STRICT_MODE", "").strip().lower() in {"1", "true", "yes", "on"}
 
 
 def _other_agent() -> str | None:

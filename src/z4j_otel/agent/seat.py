@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from z4j_otel.agent.adoption import AdoptingImporter
-from z4j_otel.agent.agent import Agent
+from z4j_otel.agent.agent import AgentRuntime
 from z4j_otel.agent.arbiter import Arbiter
 from z4j_otel.agent.importer import JournalImporter
 from z4j_otel.agent.ledger import Ledger
@@ -107,7 +107,9 @@ class Seat:
             importer.close()
             buffer.close()
 
-    def build_agent(self, *, worker: Mapping[str, Any], engines: Sequence[EngineAdapter]) -> Agent:
+    def build_agent(
+        self, *, worker: Mapping[str, Any], engines: Sequence[EngineAdapter]
+    ) -> AgentRuntime:
         """Put an agent together that delivers this seat's journal."""
         assert self.files is not None
         config, source = self.config, self.journal_dir.name
@@ -129,8 +131,12 @@ class Seat:
         importer = AdoptingImporter(
             own, buffer, home=self.files.buffer_path.parent, deployment=config.deployment
         )
-        adapters = list(engines) or _adapters(config, worker)
-        agent = Agent(
+        adapters = list(engines) or _adapters(config)
+        for adapter in adapters:
+            bind = getattr(adapter, "bind_worker", None)
+            if bind is not None and adapter.name in worker:
+                bind(worker[adapter.name])
+        agent = AgentRuntime(
             config,
             adapters,
             buffer=buffer,
@@ -192,16 +198,10 @@ def _gate(config: AgentConfig, journal: JournalWriter) -> EventSink:
     )
 
 
-def _adapters(config: AgentConfig, worker: Mapping[str, Any]) -> list[EngineAdapter]:
-    """Build the adapters of the engines in use, each bound to its worker if it has one."""
-    adapters: list[EngineAdapter] = []
-    for name, engine in find_engines().items():
-        if not engine.is_installed or (config.engines and name not in config.engines):
-            continue
-        adapter = engine.adapter()
-        if name in worker:
-            bind = getattr(adapter, "bind_worker", None)
-            if bind is not None:
-                bind(worker[name])
-        adapters.append(adapter)
-    return adapters
+def _adapters(config: AgentConfig) -> list[EngineAdapter]:
+    """Build the adapters of the engines in use."""
+    return [
+        engine.adapter()
+        for name, engine in find_engines().items()
+        if engine.is_installed and (not config.engines or name in config.engines)
+    ]

@@ -39,7 +39,7 @@ Exit status: 0 when everything was as it should be, 1 otherwise."""
 @click.option("--broker", metavar="URL", help="A real broker; an embedded one by default.")
 @click.option("--keep", is_flag=True, help="Leave everything running until Ctrl-C.")
 def command(brain: str, broker: str | None, *, keep: bool) -> None:
-    """Show what z4j-otel does: a worker, everything that happens to its tasks, a brain.
+    """The tour: a worker, its tasks, a brain and its commands, in one terminal.
 
     Starts a brain and a real Celery worker under opentelemetry-instrument, sends tasks that
     succeed, fail, retry, time out, get killed, are revoked and more, and compares what the
