@@ -1,0 +1,191 @@
+"""The agent's seat in a process: off, owner or guest."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from z4j_otel.agent.host import JOURNAL_VARIABLE, Host
+from z4j_otel.errors import ConfigError
+from z4j_otel.events import EventKind, LifecycleRecord, TaskFacts
+
+SECRET = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="
+RECORD = LifecycleRecord(EventKind.TASK_STARTED, TaskFacts("celery", "t1", "n"), 1)
+
+
+@pytest.fixture
+def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Host]:
+    """Give a host in a configured process whose brain is not there."""
+    for name, value in {
+        "Z4J_BRAIN_URL": "http://127.0.0.1:1",
+        "Z4J_TOKEN": "t",
+        "Z4J_HMAC_SECRET": SECRET,
+        "Z4J_HOME": str(tmp_path / "home"),
+        "Z4J_FLUSH_TIMEOUT_SECONDS": "0",
+    }.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.delenv(JOURNAL_VARIABLE, raising=False)
+    host = Host()
+    yield host
+    host.stop()
+    os.environ.pop(JOURNAL_VARIABLE, None)
+
+
+def journalled(home: Path) -> bytes:
+    """Return all that was appended to any journal or buffer in a home."""
+    return b"".join(path.read_bytes() for path in home.rglob("*") if path.is_file())
+
+
+def test_a_process_without_settings_captures_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Having the package installed changes nothing."""
+    monkeypatch.delenv("Z4J_BRAIN_URL", raising=False)
+    host = Host()
+    assert host.sink() is None
+    assert host.agent is None
+
+
+def test_the_first_record_makes_an_ordinary_process_an_owner(host: Host) -> None:
+    """Its agent starts by itself and other processes learn of its journal."""
+    assert host.sink() is host.sink() is not None
+    assert host.agent is not None
+    assert Path(os.environ[JOURNAL_VARIABLE]).name.endswith(".journal")
+
+
+def test_a_workers_agent_starts_when_the_worker_is_ready(host: Host) -> None:
+    """No thread of ours lives while the pool is forked."""
+    host.worker_starting("celery")
+    sink = host.sink()
+    assert sink is not None
+    assert host.agent is None
+    host.worker_ready("celery", None)
+    assert host.agent is not None
+
+
+def test_an_agent_started_too_early_is_put_off_until_the_pool_is_there(host: Host) -> None:
+    """Application code may install the agent while a worker imports it."""
+    host.configure({})
+    early = host.start_agent()
+    host.worker_starting("celery")
+    assert host.agent is None
+    host.worker_ready("celery", None)
+    assert host.agent is not None
+    assert host.agent is not early
+
+
+def test_a_pool_child_appends_and_starts_nothing(host: Host, tmp_path: Path) -> None:
+    """A forked child of a worker uses the journal it inherited."""
+    host.worker_starting("celery")
+    pid = os.fork()
+    if pid == 0:
+        host.child_started()
+        sink = host.sink()
+        assert sink is not None
+        sink.emit(RECORD)
+        os._exit(0 if host.agent is None else 1)
+    assert os.waitpid(pid, 0)[1] == 0
+    assert b"task.started" in journalled(tmp_path / "home")
+
+
+def test_a_started_program_is_a_guest_of_its_parent(host: Host, tmp_path: Path) -> None:
+    """An executed child learns of the journal through the environment."""
+    host.worker_starting("celery")
+    code = (
+        "from z4j_otel.agent.host import process_host as p\n"
+        "from z4j_otel.events import *\n"
+        "p().sink().emit(LifecycleRecord(EventKind.TASK_SENT, TaskFacts('celery','t9','n'), 1))\n"
+        "assert p().agent is None\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+    assert b"task.sent" in journalled(tmp_path / "home")
+
+
+def test_a_process_whose_parent_is_gone_becomes_an_owner(host: Host, tmp_path: Path) -> None:
+    """A journal that nobody serves is no place to append to."""
+    os.environ[JOURNAL_VARIABLE] = str(tmp_path / "home" / "buffer-1.journal")
+    host.worker_starting("celery")
+    assert f"buffer-{os.getpid()}" in os.environ[JOURNAL_VARIABLE]
+
+
+def test_wrong_settings_switch_z4j_off_with_one_line(
+    host: Host, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The application runs on; the line names setting and source, and what to type."""
+    monkeypatch.setenv("Z4J_HMAC_SECRET", "not base64 !")
+    with caplog.at_level(logging.ERROR):
+        assert host.sink() is None
+        assert host.sink() is None
+    assert caplog.text.count("z4j-otel is off in this process: hmac_secret") == 1
+    assert "not base64" not in caplog.text
+
+
+def test_strict_mode_ends_the_process_on_wrong_settings(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever asks for strictness does not want to run without an agent."""
+    monkeypatch.setenv("Z4J_STRICT_MODE", "1")
+    monkeypatch.setenv("Z4J_HEARTBEAT_SECONDS", "soon")
+    with pytest.raises(SystemExit, match="heartbeat_seconds"):
+        host.before_instrumentors()
+
+
+def test_explicit_settings_that_are_wrong_are_raised(host: Host) -> None:
+    """In code, the caller is told."""
+    with pytest.raises(ConfigError, match="heartbeat_seconds"):
+        host.configure({"heartbeat_seconds": "soon"})
+    with pytest.raises(ConfigError, match="unknown setting"):
+        host.check_settings({"tokn": "x"})
+
+
+def test_another_z4j_agent_in_the_process_keeps_ours_off(
+    host: Host, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Both would report every task; the user decides which one stays."""
+    monkeypatch.setitem(sys.modules, "z4j_celery", sys)
+    assert host.sink() is None
+    assert "would report every task twice" in caplog.text
+
+
+def test_instrumentors_are_kept_off_where_nothing_is_configured(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Under opentelemetry-instrument an unconfigured process is left alone; in code not."""
+    monkeypatch.delenv("Z4J_BRAIN_URL", raising=False)
+    host = Host()
+    assert host.is_enabled()
+    host.before_instrumentors()
+    assert not host.is_enabled()
+    assert host.defers_upstream()
+    host.after_instrumentors()
+    assert not host.defers_upstream()
+
+
+def test_the_final_counts_are_reported_where_asked(
+    host: Host, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One line of JSON per agent, which balances."""
+    monkeypatch.setenv("Z4J_OTEL_REPORT", str(tmp_path / "report"))
+    sink = host.sink()
+    assert sink is not None
+    sink.emit(RECORD)
+    host.stop()
+    counts: dict[str, Any] = json.loads((tmp_path / "report").read_text())
+    assert counts["waiting"] == 1
+    assert counts["acked"] == 0
+
+
+def test_what_could_not_be_delivered_stays_on_disk(host: Host, tmp_path: Path) -> None:
+    """The next agent of the deployment will deliver it."""
+    sink = host.sink()
+    assert sink is not None
+    sink.emit(RECORD)
+    host.stop()
+    assert b"task.started" in journalled(tmp_path / "home")
+    assert host.sink() is None

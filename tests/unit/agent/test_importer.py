@@ -1,0 +1,134 @@
+"""From journal to buffer, and what dead agents left behind."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from z4j_otel.agent.adoption import ADOPT_EVERY_NS, AdoptingImporter
+from z4j_otel.agent.arbiter import Arbiter
+from z4j_otel.agent.importer import JournalImporter
+from z4j_otel.agent.ledger import Ledger
+from z4j_otel.buffer.base import EntryKind
+from z4j_otel.buffer.files import AgentFiles
+from z4j_otel.buffer.memory import MemoryBuffer
+from z4j_otel.buffer.sqlite import SqliteBuffer
+from z4j_otel.journal.reader import JournalReader
+from z4j_otel.journal.writer import JournalWriter
+
+RECEIVED = (
+    b'{"data":{"attempt":0,"queue":"q"},"engine":"celery","id":"x","kind":"task.received",'
+    b'"occurred_at":"2026-01-02T03:04:05.000000+00:00","task_id":"%b"}'
+)
+
+
+def importer_of(
+    directory: Path, buffer: MemoryBuffer, ledger: Ledger | None = None
+) -> JournalImporter:
+    """Build an importer that goes on where the buffer says."""
+    reader = JournalReader(directory, buffer.positions().get("j"))
+    return JournalImporter(reader, buffer, Arbiter(), source="j", ledger=ledger)
+
+
+def bodies(buffer: MemoryBuffer) -> list[bytes]:
+    """Return all that waits in a buffer."""
+    return [e.body for e in buffer.lease(1000, max_bytes=1 << 30, now_ns=0)]
+
+
+def write(directory: Path, *task_ids: str) -> None:
+    """Journal one arrival per task, and let the journal go."""
+    writer = JournalWriter(directory)
+    for task_id in task_ids:
+        writer.append(RECEIVED % task_id.encode(), now_ns=1)
+    writer.close()
+
+
+def test_records_are_imported_once_and_in_order(tmp_path: Path) -> None:
+    """A restarted import goes on where the buffer's transaction ended."""
+    buffer = MemoryBuffer()
+    write(tmp_path / "j", "a", "b")
+    first = importer_of(tmp_path / "j", buffer)
+    assert first.import_pending(1) == 2
+    first.close()
+    write(tmp_path / "j", "c")
+    assert importer_of(tmp_path / "j", buffer).import_pending(2) == 1
+    assert [body.split(b'"task_id":"')[1][:1] for body in bodies(buffer)] == [b"a", b"b", b"c"]
+
+
+def test_what_is_told_twice_is_counted(tmp_path: Path) -> None:
+    """The ledger balances: imported is sent plus told twice."""
+    ledger, buffer = Ledger(buffer_id="b", runtime_id="r"), MemoryBuffer()
+    writer = JournalWriter(tmp_path / "j")
+    for _ in range(2):
+        writer.append((RECEIVED % b"a").replace(b"received", b"failed"), now_ns=1)
+    assert importer_of(tmp_path / "j", buffer, ledger).import_pending(1) == 2
+    assert (ledger.told_twice, len(bodies(buffer))) == (1, 1)
+
+
+def test_an_imported_journal_without_writers_can_be_retired(tmp_path: Path) -> None:
+    """Its directory is empty afterwards; a record that waits forbids it."""
+    write(tmp_path / "j", "a")
+    importer = importer_of(tmp_path / "j", MemoryBuffer())
+    assert importer.retire() is False
+    importer.import_pending(1)
+    assert importer.retire() is True
+    assert list((tmp_path / "j").iterdir()) == []
+
+
+def leave_behind(home: Path, *, deployment: str) -> None:
+    """Let a process die with one event in its buffer and one in its journal."""
+    code = (
+        "import sys, os; from pathlib import Path\n"
+        "from z4j_otel.buffer.files import AgentFiles\n"
+        "from z4j_otel.buffer.sqlite import SqliteBuffer\n"
+        "from z4j_otel.buffer.base import EntryKind\n"
+        "from z4j_otel.journal.writer import JournalWriter\n"
+        "files = AgentFiles.claim(Path(sys.argv[1]), os.getpid(), sys.argv[2])\n"
+        "buffer = SqliteBuffer(files.buffer_path)\n"
+        "buffer.append([(EntryKind.EVENT, b'{}')], now_ns=1)\n"
+        "JournalWriter(files.journal_dir).append(sys.argv[3].encode(), now_ns=1)\n"
+        "os._exit(1)\n"
+    )
+    record = (RECEIVED % b"left").decode()
+    subprocess.run([sys.executable, "-c", code, str(home), deployment, record], check=False)
+
+
+def test_what_a_dead_agent_left_is_taken_over_whole(tmp_path: Path) -> None:
+    """Buffer and journal of the same deployment are adopted, and their files deleted."""
+    leave_behind(tmp_path, deployment="d1")
+    files = AgentFiles.claim(tmp_path, os.getpid(), "d1")
+    buffer = SqliteBuffer(files.buffer_path)
+    own = JournalImporter(JournalReader(files.journal_dir), buffer, Arbiter(), source="own")
+    adopting = AdoptingImporter(own, buffer, home=tmp_path, deployment="d1")
+    assert adopting.import_pending(1) == 2
+    assert {entry.kind for entry in buffer.lease(9, max_bytes=1 << 20, now_ns=0)} == {
+        EntryKind.EVENT
+    }
+    assert all(f"buffer-{os.getpid()}" in path.name for path in tmp_path.iterdir())
+    adopting.close()
+    buffer.close()
+    files.close()
+
+
+def test_strangers_files_are_left_alone(tmp_path: Path) -> None:
+    """Another deployment's events are not ours to deliver."""
+    leave_behind(tmp_path, deployment="other")
+    buffer = MemoryBuffer()
+    adopting = AdoptingImporter(
+        importer_of(tmp_path / "j", buffer), buffer, home=tmp_path, deployment="d1"
+    )
+    assert adopting.import_pending(1) == 0
+
+
+def test_adoption_is_tried_every_thirty_seconds(tmp_path: Path) -> None:
+    """Looking for abandoned files costs a directory listing, so it is not done all the time."""
+    buffer = MemoryBuffer()
+    adopting = AdoptingImporter(
+        importer_of(tmp_path / "j", buffer), buffer, home=tmp_path, deployment="d1"
+    )
+    adopting.import_pending(1)
+    leave_behind(tmp_path, deployment="d1")
+    assert adopting.import_pending(2) == 0
+    assert adopting.import_pending(2 + ADOPT_EVERY_NS) == 2
