@@ -26,6 +26,7 @@ from typing import Final, Protocol
 
 from z4j_otel.agent.diagnosis import BrainComplained, HelloUnanswered, Phase
 from z4j_otel.agent.uploader import Uploader
+from z4j_otel.agent.waiting import wait_set, within
 from z4j_otel.clock import Clock
 from z4j_otel.commands import Command
 from z4j_otel.errors import ConnectionLost, FrameMalformed, WireError
@@ -162,7 +163,7 @@ class BrainConnection:
 
     async def _close(self, connection: Connection, code: int) -> None:
         with contextlib.suppress(asyncio.TimeoutError):
-            await asyncio.wait_for(connection.close(code), _CLOSE_S)
+            await within(connection.close(code), _CLOSE_S)
 
     async def _converse(self, connection: Connection) -> None:
         await self._handshake(connection)
@@ -185,7 +186,7 @@ class BrainConnection:
     async def _handshake(self, connection: Connection) -> None:
         await connection.send(self.session.send_hello(self._hello, frame_id=new_frame_id("hello")))
         try:
-            answer = await asyncio.wait_for(connection.receive(), _HELLO_S)
+            answer = await within(connection.receive(), _HELLO_S)
         except asyncio.TimeoutError:
             raise HelloUnanswered from None
         received = self.session.receive(answer, now_ns=self._clock.now_ns())
@@ -233,8 +234,7 @@ class BrainConnection:
                 for frame in frames:
                     await connection.send(frame)
             if not frames:
-                with contextlib.suppress(asyncio.TimeoutError):
-                    await asyncio.wait_for(self._work.wait(), self._uploader.wait_s())
+                await wait_set(self._work, self._uploader.wait_s())
 
     async def _beat(self, connection: Connection) -> None:
         interval_s = min(self._heartbeat_s, self.session.heartbeat_interval_s)

@@ -27,6 +27,7 @@ from typing import Final, Protocol
 
 from z4j_otel.agent.execution import failed
 from z4j_otel.agent.results import command_key, decode_result, encode_result, readdress
+from z4j_otel.agent.waiting import wait_set
 from z4j_otel.clock import Clock
 from z4j_otel.commands import Action, Command, CommandResult
 from z4j_otel.errors import (
@@ -148,10 +149,7 @@ class Dispatcher:
         self._is_closed = True
         if self._held:
             self._drained.clear()
-            try:
-                await asyncio.wait_for(self._drained.wait(), timeout_s)
-            except asyncio.TimeoutError:
-                _logger.debug("commands still run at the end of the agent")
+            await wait_set(self._drained, timeout_s)
         left = list(self._held.values())
         for held in left:
             self._give_up(held, "the agent stopped before the command ended")

@@ -7,7 +7,6 @@ next, its repetitions at DEBUG, the recovery as INFO.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 from collections.abc import Callable
 from enum import Enum
@@ -16,6 +15,7 @@ from typing import Any
 from z4j_otel.agent.connection import BrainConnection, Ended
 from z4j_otel.agent.diagnosis import Failure, diagnose
 from z4j_otel.agent.ledger import Ledger
+from z4j_otel.agent.waiting import wait_set
 from z4j_otel.errors import RemoteWireError
 from z4j_otel.transport.backoff import Backoff, FailureClass
 
@@ -126,8 +126,7 @@ class Supervisor:
             await asyncio.sleep(delay_s)
             return
         self._hurry.clear()
-        with contextlib.suppress(asyncio.TimeoutError):
-            await asyncio.wait_for(self._hurry.wait(), delay_s)
+        await wait_set(self._hurry, delay_s)
 
     def _proven(self) -> None:
         if self._failure is not None or not self._was_connected:

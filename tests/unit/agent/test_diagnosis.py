@@ -1,0 +1,70 @@
+"""From the end of a connection to its class and its words."""
+
+from __future__ import annotations
+
+import pytest
+
+from z4j_otel.agent.diagnosis import BrainComplained, HelloUnanswered, Phase, diagnose
+from z4j_otel.errors import (
+    ConnectFailed,
+    ConnectionLost,
+    FrameReplayed,
+    LocalWireError,
+    SignatureInvalid,
+    VersionUnsupported,
+)
+from z4j_otel.transport.backoff import FailureClass
+
+NEW = Phase()
+ESTABLISHED = Phase(established=True)
+PROVEN = Phase(established=True, proven=True)
+
+
+@pytest.mark.parametrize(
+    ("error", "phase", "kind", "words"),
+    [
+        (ConnectionLost(4401), NEW, FailureClass.AUTH, "Z4J_TOKEN"),
+        (ConnectionLost(4403), NEW, FailureClass.AUTH, "agent_ip_allowlist"),
+        (ConnectionLost(4403), ESTABLISHED, FailureClass.AUTH, "Z4J_HMAC_SECRET"),
+        (ConnectionLost(4403), ESTABLISHED, FailureClass.AUTH, "clock"),
+        (ConnectionLost(4403), PROVEN, FailureClass.AUTH, "mid-session"),
+        (ConnectionLost(4003), PROVEN, FailureClass.AUTH, "revoked"),
+        (ConnectionLost(4429), ESTABLISHED, FailureClass.CAPACITY, "no room"),
+        (ConnectionLost(4002), PROVEN, FailureClass.SLOT, "worker_id"),
+        (ConnectionLost(4426), NEW, FailureClass.INCOMPATIBLE, "upgrade"),
+        (ConnectionLost(4400), NEW, FailureClass.PROTOCOL, "hello"),
+        (ConnectionLost(4400), PROVEN, FailureClass.PROTOCOL, "too large"),
+        (ConnectionLost(1012), PROVEN, FailureClass.CONNECTION, "restarting"),
+        (ConnectionLost(1006, "gone"), PROVEN, FailureClass.CONNECTION, "1006: gone"),
+        (ConnectFailed("no route"), NEW, FailureClass.CONNECTION, "no route"),
+        (ConnectFailed("HTTP 401", http_status=401), NEW, FailureClass.AUTH, "login"),
+        (ConnectFailed("HTTP 404", http_status=404), NEW, FailureClass.CONNECTION, "brain_url"),
+        (ConnectFailed("HTTP 500", http_status=500), NEW, FailureClass.CONNECTION, "HTTP 500"),
+        (HelloUnanswered(), NEW, FailureClass.CONNECTION, "did not answer"),
+        (SignatureInvalid("x"), PROVEN, FailureClass.PROTOCOL, "SignatureInvalid"),
+        (FrameReplayed("x"), PROVEN, FailureClass.PROTOCOL, "FrameReplayed"),
+        (VersionUnsupported("x"), NEW, FailureClass.INCOMPATIBLE, "version 2"),
+        (
+            BrainComplained("scheduler_upgrade_required", "m"),
+            PROVEN,
+            FailureClass.INCOMPATIBLE,
+            "scheduler_upgrade_required: m",
+        ),
+        (BrainComplained("else", ""), PROVEN, FailureClass.PROTOCOL, "else"),
+        (LocalWireError("secret detail"), PROVEN, FailureClass.PROTOCOL, "LocalWireError"),
+        (ZeroDivisionError("secret detail"), PROVEN, FailureClass.CONNECTION, "ZeroDivisionError"),
+    ],
+)
+def test_every_end_has_a_class_and_words(error, phase, kind, words):
+    """Each cause leads to its pause and to a text that names it, without foreign details."""
+    failure = diagnose(error, phase)
+    assert failure.kind is kind
+    assert words in failure.text
+    assert "secret detail" not in failure.text
+
+
+def test_same_code_before_and_after_hello_is_different_news():
+    """A refused address and a refused signature are told separately."""
+    before = diagnose(ConnectionLost(4403), NEW)
+    after = diagnose(ConnectionLost(4403), ESTABLISHED)
+    assert before.key != after.key

@@ -1,0 +1,100 @@
+"""Introduction, heartbeat and diagnostics."""
+
+from __future__ import annotations
+
+import msgspec
+
+from z4j_otel.agent.inventory import (
+    HelloBuilder,
+    agent_version,
+    build_heartbeat,
+    build_status,
+)
+from z4j_otel.buffer.base import BufferStats, DropReason, EntryKind
+from z4j_otel.wire.frames import AgentStatus, Heartbeat, Hello
+
+STATS = BufferStats(entries=7, bytes=70, oldest_ns=1_699_999_990_000_000_000)
+
+
+def test_hello_lists_engines_and_capabilities(kit):
+    """The capability map is complete, sorted and the same every time."""
+    builder = HelloBuilder(started_at_ns=kit.EPOCH_NS, worker_id="w")
+    builder.add_engine(kit.FakeEngine("rq", capabilities=["b", "a", "b"]))
+    builder.add_engine(kit.FakeEngine("celery", capabilities=[]))
+    hello = builder.build()
+    assert hello.engines == ["celery", "rq"]
+    assert hello.capabilities == {"celery": [], "rq": ["a", "b"]}
+    assert builder.build() == hello
+
+
+def test_hello_names_the_host():
+    """The agent's name is what the dashboard shows; the machine's name when it has none."""
+    named = HelloBuilder(started_at_ns=0, agent_name="billing", host={"zone": "a"}).build()
+    plain = HelloBuilder(started_at_ns=0).build()
+    assert (named.host["name"], named.host["zone"]) == ("billing", "a")
+    assert plain.host["name"] == plain.host["hostname"]
+    assert named.host["packages"]["z4j-otel"] == agent_version() == named.agent_version
+
+
+def test_hello_keeps_the_bounds_of_the_wire():
+    """However long the given texts are, the brain accepts the introduction."""
+    hello = HelloBuilder(
+        framework="f" * 99, worker_role="r" * 99, worker_id="w" * 999, started_at_ns=0
+    ).build()
+    assert msgspec.convert(msgspec.to_builtins(hello), Hello) == hello
+    assert hello.worker_started_at == "1970-01-01T00:00:00.000000Z"
+
+
+def test_worker_ids_differ_and_say_where():
+    """Two agents of one process never share a slot."""
+    one, two = (HelloBuilder(framework="django", started_at_ns=0).worker_id for _ in range(2))
+    assert one != two
+    assert one.startswith("django-")
+    assert len(one) <= 128
+
+
+def test_role_may_be_unset():
+    """An empty role is not told."""
+    assert HelloBuilder(started_at_ns=0).build().worker_role is None
+
+
+def test_heartbeat_tells_buffer_and_losses(ledger):
+    """A heartbeat has the buffer's size, all losses and the engines' health."""
+    ledger.losses = {(EntryKind.EVENT, DropReason.BUFFER_FULL): 3}
+    beat = build_heartbeat(STATS, ledger, ["celery"], {"celery.queue_depths": "{}"})
+    assert (beat.buffer_size, beat.dropped_events) == (7, 3)
+    assert beat.telemetry_loss.adapter_events == {"celery": 0}
+    assert beat.adapter_health == {"celery.queue_depths": "{}"}
+    assert beat.last_flush_at is None
+
+
+def test_heartbeat_keeps_the_bounds_of_the_wire(ledger):
+    """Enormous numbers are capped rather than refused by the brain."""
+    ledger.losses = {(EntryKind.EVENT, DropReason.BUFFER_FULL): 10**9}
+    beat = build_heartbeat(BufferStats(10**9, 0, None), ledger, [], {})
+    assert msgspec.convert(msgspec.to_builtins(beat), Heartbeat) == beat
+
+
+def test_status_tells_ages_and_streaks(kit, ledger):
+    """Diagnostics hold ages in seconds and the failures before this session."""
+    now_ns = kit.EPOCH_NS
+    status = build_status(
+        STATS,
+        ledger,
+        ["celery"],
+        streaks={"auth": 2, "connection": 5},
+        connected_at_ns=now_ns - 3_000_000_000,
+        now_ns=now_ns,
+    )
+    assert (status.current_session_age_seconds, status.buffer_oldest_age_seconds) == (3, 10)
+    assert (status.auth_failure_streak, status.protocol_failure_streak) == (2, 0)
+    assert status.connection_failure_streak == 5
+    assert msgspec.convert(msgspec.to_builtins(status), AgentStatus) == status
+
+
+def test_status_of_an_empty_buffer_has_no_age(kit, ledger):
+    """Without entries there is no oldest one."""
+    stats = BufferStats(0, 0, None)
+    status = build_status(stats, ledger, [], streaks={}, connected_at_ns=kit.EPOCH_NS, now_ns=0)
+    assert status.buffer_oldest_age_seconds is None
+    assert status.current_session_age_seconds == 0

@@ -1,0 +1,251 @@
+"""The agent's parts together, in virtual time."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from z4j_otel.agent.inventory import HelloBuilder
+from z4j_otel.agent.loop import AgentLoop, Parts
+from z4j_otel.buffer.base import EntryKind
+from z4j_otel.commands import CommandResult, CommandStatus
+from z4j_otel.errors import ConnectFailed
+from z4j_otel.redaction import Redactor
+
+
+class ListImporter:
+    """A journal that is a list."""
+
+    def __init__(self, buffer, loop):
+        self.buffer, self.loop = buffer, loop
+        self.pending, self.asked_at, self.is_closed = [], [], False
+
+    def import_pending(self, now_ns):
+        """Hand over what is pending."""
+        self.asked_at.append(self.loop.now_s)
+        count = len(self.pending)
+        self.buffer.append([(EntryKind.EVENT, body) for body in self.pending], now_ns=now_ns)
+        self.pending.clear()
+        return count
+
+    def close(self):
+        """Close; remembered for the test."""
+        self.is_closed = True
+
+
+class Scene:
+    """An agent's loop on virtual time."""
+
+    def __init__(self, loop, clock, brain, buffer, ledger, kit):
+        self.loop, self.brain, self.buffer, self.kit = loop, brain, buffer, kit
+        self.importer = ListImporter(buffer, loop)
+        self.states, self.announced_at = [], []
+        hello = HelloBuilder(started_at_ns=clock.now_ns())
+        hello.add_engine(kit.FakeEngine())
+        self.parts = Parts(
+            key=kit.KEY,
+            heartbeat_s=30,
+            transport=brain,
+            buffer=buffer,
+            importer=self.importer,
+            engines={},
+            hello=hello,
+            ledger=ledger,
+            redactor=Redactor(),
+            clock=clock,
+            random=lambda: 0.0,
+            run_command=lambda command: CommandResult(CommandStatus.SUCCESS, {"x": 1}),
+            announce=lambda: self.announced_at.append(loop.now_s),
+        )
+
+    def play(self, script):
+        """Run the loop beside a coroutine function, which is given it."""
+
+        async def both():
+            work = AgentLoop(self.parts, on_state=self.states.append)
+            # Threads do not know virtual time: commands run in place.
+            work._dispatcher._pool = self
+            task = asyncio.ensure_future(work.run())
+            result = await script(work)
+            await work.stop(1)
+            await task
+            return result
+
+        return self.loop.run_until_complete(both())
+
+    def submit(self, job):
+        """Take a job."""
+        job()
+
+    def add(self, count):
+        """Journal some events."""
+        self.importer.pending += [self.kit.event_bytes(n) for n in range(count)]
+
+
+@pytest.fixture
+def scene(loop, clock, brain, buffer, ledger, kit):
+    """Return an agent's loop that has not begun."""
+    return Scene(loop, clock, brain, buffer, ledger, kit)
+
+
+def test_events_travel_from_the_journal_to_the_brain(scene, brain, ledger):
+    """What is journalled arrives, and the counts agree."""
+
+    async def script(work):
+        await asyncio.sleep(1)
+        scene.add(5)
+        await asyncio.sleep(3)
+        return scene.buffer.stats().entries
+
+    assert scene.play(script) == 0
+    assert len(brain.events) == 5
+    assert (ledger.imported, ledger.acked) == (5, 5)
+
+
+def test_idle_agent_looks_once_a_second(scene):
+    """Without records the journal is looked at once a second, and soon when they come."""
+
+    async def script(work):
+        await asyncio.sleep(100)
+        quiet = [at for at in scene.importer.asked_at if at > 50]
+        scene.add(1)
+        await asyncio.sleep(1.2)
+        scene.add(1)
+        before = len(scene.importer.asked_at)
+        await asyncio.sleep(1)
+        return len(quiet), len(scene.importer.asked_at) - before
+
+    quiet, busy = scene.play(script)
+    assert quiet <= 51
+    assert busy >= 3
+
+
+def test_workers_are_announced_at_start_and_daily(scene):
+    """worker.online goes out at once, and again a day later."""
+    scene.brain.acks_batches = False
+
+    async def script(work):
+        await asyncio.sleep(86_500)
+
+    scene.play(script)
+    assert scene.announced_at[0] == 0
+    assert 86_400 <= scene.announced_at[1] <= 86_402
+    assert len(scene.announced_at) == 2
+
+
+def test_failing_importer_and_announcement_do_not_stop_the_agent(scene, kit, brain):
+    """Errors of other parts are kept away from the connection."""
+
+    def fail(*arguments):
+        raise OSError
+
+    object.__setattr__(scene.parts, "announce", fail)
+    scene.importer.import_pending = fail
+
+    async def script(work):
+        await asyncio.sleep(12)
+
+    scene.play(script)
+    assert len(brain.of(kit.HeartbeatReceived)) == 3
+    assert scene.states == [True, False]
+
+
+def test_flush_delivers_what_was_captured(scene, brain):
+    """Flush imports, sends and waits for the acks, without any lingering."""
+    scene.add(450)
+
+    async def script(work):
+        begin_s = scene.loop.now_s
+        return await work.flush(5), scene.loop.now_s - begin_s
+
+    is_done, took_s = scene.play(script)
+    assert is_done
+    assert took_s < 0.2
+    assert len(brain.events) == 450
+
+
+def test_flush_gives_up_in_time(scene, brain):
+    """Without a brain flush returns False at its deadline and loses nothing."""
+    brain.failures = [ConnectFailed("x")] * 50
+    scene.add(3)
+
+    async def script(work):
+        return await work.flush(5), scene.loop.now_s, scene.buffer.stats().entries
+
+    is_done, now_s, entries = scene.play(script)
+    assert not is_done
+    assert 5 <= now_s < 5.1
+    assert entries == 3
+
+
+def test_command_is_answered_over_the_buffer(scene, brain, kit):
+    """A command's result is stored, sent at once, and gone when the brain has read it."""
+
+    async def script(work):
+        await asyncio.sleep(1)
+        brain.link.command("c-1")
+        await asyncio.sleep(0.5)
+        finished = brain.of(kit.CommandFinished)
+        await asyncio.sleep(2)
+        return finished, scene.buffer.stats().entries
+
+    (finished, entries) = scene.play(script)
+    assert [(f.command_id, f.result.result) for f in finished] == [("c-1", {"x": 1})]
+    assert entries == 0
+
+
+def test_result_is_sent_even_when_it_cannot_be_stored(scene, brain, kit):
+    """A full disk does not cost the brain its answer."""
+
+    async def script(work):
+        await asyncio.sleep(1)
+        scene.buffer.close()
+        brain.link.command("c-1")
+        await asyncio.sleep(0.5)
+        return len(brain.of(kit.CommandFinished))
+
+    assert scene.play(script) >= 1
+
+
+def test_result_survives_a_reconnect(scene, brain, kit):
+    """A result whose connection broke is sent again on the next one."""
+    brain.acks_batches = False
+
+    async def script(work):
+        await asyncio.sleep(3)
+        brain.link.command("c-1")
+        await asyncio.sleep(0.5)
+        brain.acks_batches = True
+        brain.link.drop(1012)
+        await asyncio.sleep(5)
+        return len(brain.of(kit.CommandFinished)), scene.buffer.stats().entries
+
+    assert scene.play(script) == (2, 0)
+
+
+def test_end_closes_everything(scene, brain):
+    """After the end the connection is closed with 1000, journal and buffer with it."""
+
+    async def script(work):
+        await asyncio.sleep(1)
+
+    scene.play(script)
+    assert brain.link.closed_with == 1000
+    assert scene.importer.is_closed
+    assert scene.states == [True, False]
+
+
+def test_status_is_complete_and_plain(scene):
+    """The snapshot shows connection, buffer and counts, and no secrets."""
+
+    async def script(work):
+        await asyncio.sleep(1)
+        return work.status()
+
+    status = scene.play(script)
+    assert status["state"] == "connected"
+    assert status["brain_version"] == "1.13.0"
+    assert status["engines"] == ["celery"]
+    assert status["buffer"]["entries"] == status["commands_held"] == 0
+    assert repr(scene.kit.KEY) not in repr(status) + repr(scene.parts)
