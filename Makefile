@@ -12,7 +12,7 @@ BRAIN ?=
 KEEP ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help venv brain lint check test demo bench truth clean
+.PHONY: help venv brain lint check test demo bench truth mutants clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -70,6 +70,9 @@ bench: venv ## Measure the budgets, as ratios in one run
 
 truth: venv ## The truth table: every way a task can end, against a real worker
 	$(BIN)/pytest tests/e2e -k truth $(PYTEST_ARGS)
+
+mutants: venv ## Break the code in known ways and see that a test notices
+	$(BIN)/python tests/mutation
 
 clean: ## Remove both environments and all that can be made again
 	rm -rf $(VENV) $(BRAIN_VENV) dist build site .coverage*

@@ -25,6 +25,8 @@ from z4j_otel.events import TaskFacts
 
 __all__ = ["activate", "annotate", "leave_open", "mark_failed", "repair_worker_name", "span_of"]
 
+_left_open: list[Any] = []
+"""What belongs to spans that are not to be ended; this process is about to die."""
 _UTILS = "opentelemetry.instrumentation.celery.utils"
 
 
@@ -108,4 +110,6 @@ def leave_open(task: Any, task_id: str) -> None:
     """
     spans = getattr(task, "__otel_task_span", None)
     if spans and (task_id, False) in spans:
-        spans[(task_id, False)] = (INVALID_SPAN, nullcontext(), None)
+        # Garbage collection of the activation would end the span as well.
+        _left_open.append(spans[task_id, False])
+        spans[task_id, False] = (INVALID_SPAN, nullcontext(), None)

@@ -1,0 +1,104 @@
+"""Breaks the code in ways that must not go unnoticed, and sees whether a test fails.
+
+``make mutants``. Each mutant is one small change in a copy of the sources; the tests named
+with it are run against the copy. A mutant that survives is a hole in the tests.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+ROOT = Path(__file__).parents[2]
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """One change that must be noticed."""
+
+    name: str
+    file: str
+    before: str
+    after: str
+    tests: str
+
+
+MUTANTS = (
+    Mutant(
+        "canonical form: keys unsorted",
+        "wire/canonical.py", 'order="sorted"', 'order=None', "tests/unit/wire",
+    ),
+    Mutant(
+        "replay guard: the last sequence number is forgotten",
+        "wire/replay.py", "self._last_seq = seq", "pass", "tests/unit/wire",
+    ),
+    Mutant(
+        "replay guard: any sequence number accepted",
+        "wire/replay.py", "seq <= self._last_seq", "seq <= 0", "tests/unit/wire",
+    ),
+    Mutant(
+        "signature: session not bound",
+        "wire/signing.py", "canonical.encode(binding.session_id)", "b'\"\"'", "tests/unit/wire",
+    ),
+    Mutant(
+        "redaction: e-mail addresses pass",
+        "redaction/patterns.py", 'r"@[a-z0-9', 'r"@@@[a-z0-9', "tests/unit/redaction",
+    ),
+    Mutant(
+        "journal: checksum not compared",
+        "journal/format.py", ") == checksum", ") is not checksum", "tests/unit/journal",
+    ),
+    Mutant(
+        "arbiter: a second end passes",
+        "agent/arbiter.py", "if story.has_ended:", "if False:", "tests/unit/agent/test_arbiter.py",
+    ),
+    Mutant(
+        "buffer: acked entries stay",
+        "buffer/statements.py", "WHERE sequence BETWEEN", "WHERE 0 AND sequence BETWEEN", "tests/conformance",
+    ),
+)  # fmt: skip
+
+
+def survives(mutant: Mutant, folder: Path) -> bool:
+    """Apply a mutant to a copy of the sources and run its tests.
+
+    Returns:
+        Whether all tests passed, which they should not.
+    """
+    source = folder / "src"
+    shutil.copytree(ROOT / "src", source)
+    path = source / "z4j_otel" / mutant.file
+    text = path.read_text("utf-8")
+    if mutant.before not in text:
+        raise SystemExit(f"{mutant.name}: {mutant.file} has no {mutant.before!r} any more")
+    path.write_text(text.replace(mutant.before, mutant.after), "utf-8")
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", mutant.tests],
+        cwd=ROOT, env={**os.environ, "PYTHONPATH": str(source)}, capture_output=True, check=False,
+    )  # fmt: skip
+    return done.returncode == 0
+
+
+def main() -> int:
+    """Try every mutant and print a table."""
+    console, table = Console(), Table("mutant", "tests", "noticed", box=None)
+    survivors = 0
+    for mutant in MUTANTS:
+        with tempfile.TemporaryDirectory() as folder, console.status(mutant.name):
+            lives = survives(mutant, Path(folder))
+        survivors += lives
+        table.add_row(mutant.name, mutant.tests, "[red]NO[/]" if lives else "[green]yes[/]")
+    console.print(table)
+    return 1 if survivors else 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

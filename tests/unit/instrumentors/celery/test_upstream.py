@@ -1,0 +1,133 @@
+"""Upstream's spans: marked, completed, and left open where the process dies."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from celery import Celery, signals
+from opentelemetry.instrumentation.celery import CeleryInstrumentor
+from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from opentelemetry.trace import StatusCode
+
+from z4j_otel.instrumentors.celery import upstream
+
+
+@pytest.fixture
+def exporter() -> InMemorySpanExporter:
+    """Give a place where finished spans can be seen."""
+    return InMemorySpanExporter()
+
+
+@pytest.fixture
+def traced(capture: Any, exporter: InMemorySpanExporter) -> Iterator[Any]:
+    """Give our hooks with upstream's spans beside them."""
+    provider = TracerProvider()
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    upstream.activate(tracer_provider=provider, skip_dep_check=True)
+    capture.order_receivers()
+    yield capture
+    CeleryInstrumentor().uninstrument()
+
+
+def spans(exporter: InMemorySpanExporter) -> list[ReadableSpan]:
+    """Return the finished spans."""
+    return list(exporter.get_finished_spans())
+
+
+def test_one_run_has_one_span_with_todays_attributes(
+    traced: Any, app: Celery, exporter: InMemorySpanExporter
+) -> None:
+    """Upstream's span is the only one, and it says what it was missing."""
+
+    @app.task(name="u.one")
+    def one() -> int:
+        return 1
+
+    one.apply(task_id="t1")
+    (span,) = spans(exporter)
+    assert span.attributes is not None
+    assert span.attributes["messaging.operation.type"] == "process"
+    assert span.attributes["messaging.message.id"] == "t1"
+    assert span.attributes["z4j.captured"] is True
+
+
+def test_the_records_carry_the_ids_of_upstreams_span(
+    traced: Any, app: Celery, exporter: InMemorySpanExporter, recorder: Any
+) -> None:
+    """Dashboard and trace lead to one another."""
+
+    @app.task(name="u.one")
+    def one() -> int:
+        return 1
+
+    one.apply()
+    (span,) = spans(exporter)
+    assert span.context is not None
+    assert {r.span.span_id for r in recorder.records} == {span.context.span_id}
+
+
+def test_a_failed_run_says_so_on_its_span(
+    traced: Any, app: Celery, exporter: InMemorySpanExporter
+) -> None:
+    """Status and error type are set for every failure, expected ones included."""
+
+    @app.task(name="u.fail", throws=(LookupError,))
+    def fail() -> None:
+        raise LookupError("x")
+
+    fail.apply()
+    (span,) = spans(exporter)
+    assert span.attributes is not None
+    assert span.status.status_code is StatusCode.ERROR
+    assert span.attributes["error.type"] == "LookupError"
+
+
+def test_a_run_that_is_being_killed_leaves_its_span_to_the_agent(
+    traced: Any, app: Celery, exporter: InMemorySpanExporter
+) -> None:
+    """Upstream would end it as if nothing had happened."""
+
+    @app.task(name="u.killed")
+    def killed() -> None: ...
+
+    traced.runs.child_started()
+    killed.push_request(id="t1", hostname="w1", delivery_info={})
+    run = {"sender": killed, "task_id": "t1", "task": killed, "args": (), "kwargs": {}}
+    signals.task_prerun.send(**run)
+    signals.task_postrun.send(**run, retval=None, state=None)
+    killed.pop_request()
+    assert spans(exporter) == []
+    # A real child ends here; this process lives on and ends the span in its own time.
+    _, activation, _ = upstream._left_open.pop()
+    activation.__exit__(None, None, None)
+
+
+def test_the_workers_name_is_the_workers(exporter: InMemorySpanExporter) -> None:
+    """Upstream writes the publisher's origin over it."""
+    tracer = TracerProvider().get_tracer("unit")
+    span = tracer.start_span("run/u.one")
+    context = SimpleNamespace(hostname="w1@host")
+    upstream._with_worker_name(lambda *_: None, None, (span, context), {})
+    assert isinstance(span, ReadableSpan)
+    assert dict(span.attributes or {}) == {"celery.hostname": "w1@host"}
+
+
+@pytest.mark.parametrize("names", ["celery", "redis, celery", "*"])
+def test_upstream_stays_off_where_the_user_disabled_it(
+    names: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The user's word stands; records are complete without spans."""
+    monkeypatch.setenv("OTEL_PYTHON_DISABLED_INSTRUMENTATIONS", names)
+    assert upstream.activate() is False
+    assert not CeleryInstrumentor().is_instrumented_by_opentelemetry
+
+
+def test_without_upstream_there_is_no_span_to_look_at() -> None:
+    """A task that upstream never saw has none."""
+    assert upstream.span_of(SimpleNamespace(), "t1") is None
+    upstream.leave_open(SimpleNamespace(), "t1")
