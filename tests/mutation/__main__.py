@@ -34,7 +34,7 @@ class Mutant:
 MUTANTS = (
     Mutant(
         "canonical form: keys unsorted",
-        "wire/canonical.py", 'order="sorted"', 'order=None', "tests/unit/wire",
+        "wire/canonical.py", 'order="sorted"', "order=None", "tests/unit/wire",
     ),
     Mutant(
         "replay guard: the last sequence number is forgotten",
@@ -62,7 +62,8 @@ MUTANTS = (
     ),
     Mutant(
         "buffer: acked entries stay",
-        "buffer/statements.py", "WHERE sequence BETWEEN", "WHERE 0 AND sequence BETWEEN", "tests/conformance",
+        "buffer/statements.py", "WHERE sequence BETWEEN", "WHERE 0 AND sequence BETWEEN",
+        "tests/conformance",
     ),
 )  # fmt: skip
 

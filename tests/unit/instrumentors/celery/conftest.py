@@ -68,10 +68,18 @@ def capture(recorder: Recorder) -> Iterator[CeleryCapture]:
     capture.disconnect()
 
 
+class LonelyCelery(Celery):
+    """An application whose tasks do not turn up in others, as Celery's usually do."""
+
+    def task(self, *args: Any, **kwargs: Any) -> Any:
+        """Register a task here only."""
+        return super().task(*args, **{"shared": False, **kwargs})
+
+
 @pytest.fixture
 def app(capture: CeleryCapture) -> Celery:
     """Give an application with an in-memory broker."""
-    app = Celery("unit", broker="memory://", backend="cache+memory://", set_as_current=False)
+    app = LonelyCelery("unit", broker="memory://", backend="cache+memory://", set_as_current=False)
     app.conf.task_store_eager_result = False
     return app
 
