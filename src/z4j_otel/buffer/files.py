@@ -41,8 +41,8 @@ from pathlib import Path
 
 import msgspec
 
-from z4j_otel.buffer import forks
 from z4j_otel.buffer.home import clamp_buffer_path, resolve_home
+from z4j_otel.forks import call_in_child
 from z4j_otel.ids import BootId, new_boot_id
 
 __all__ = ["AgentFiles", "clamp_buffer_path", "find_abandoned", "is_owner_alive", "resolve_home"]
@@ -78,7 +78,7 @@ class AgentFiles:
         self.boot_id = record.boot_id
         """The life of the agent that claimed the name."""
         self._fd = fd
-        forks.call_in_child(self.close)
+        call_in_child(self.close)
 
     def __repr__(self) -> str:
         return f"AgentFiles({str(self.buffer_path)!r})"

@@ -35,12 +35,13 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
 
-from z4j_otel.buffer import forks, statements
+from z4j_otel.buffer import statements
 from z4j_otel.buffer.base import BufferStats, DropReason, Entry, EntryKind
 from z4j_otel.buffer.database import is_damage, open_database, set_aside, transaction, translate
 from z4j_otel.buffer.eviction import Caps, Totals, choose_victims
 from z4j_otel.buffer.leases import Leases
 from z4j_otel.errors import BufferCorrupt, BufferError_
+from z4j_otel.forks import call_in_child
 
 __all__ = ["SqliteBuffer"]
 
@@ -79,7 +80,7 @@ class SqliteBuffer:
             self._open()
         except BufferCorrupt as error:
             self._start_over(error.reason)
-        forks.call_in_child(self._leave_to_parent)
+        call_in_child(self._leave_to_parent)
 
     def append(
         self,

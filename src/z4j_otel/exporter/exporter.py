@@ -31,36 +31,18 @@ class Z4JExporter(SpanExporter):
     both, each span is still reported once.
     """
 
-    def __init__(
-        self,
-        brain_url: str | None = None,
-        *,
-        token: str | None = None,
-        hmac_secret: str | None = None,
-        project_id: str | None = None,
-        **settings: Any,
-    ) -> None:
+    def __init__(self, brain_url: str | None = None, **settings: Any) -> None:
         """Build an exporter; each argument wins over the environment.
 
         Args:
             brain_url: Where the brain is.
-            token: The agent's token.
-            hmac_secret: The project's signing secret.
-            project_id: The project to report to.
-            settings: Any other setting, by the name it has in the settings table.
+            settings: Any other setting, by the name it has in the settings table:
+                ``token``, ``hmac_secret``, ``project_id``, …
 
         Raises:
             ConfigError: A setting is unknown or malformed.
         """
-        self._intake = SpanIntake(
-            {
-                "brain_url": brain_url,
-                "token": token,
-                "hmac_secret": hmac_secret,
-                "project_id": project_id,
-                **settings,
-            }
-        )
+        self._intake = SpanIntake({"brain_url": brain_url, **settings})
         self._take = guard("export of a span")(self._take_one)
         self._flush = guard("flush of spans")(self._intake.flush)
         self._is_shut_down = False

@@ -25,36 +25,18 @@ class Z4JSpanProcessor(SpanProcessor):
     the application's threads, so nothing of its own ever leaves it.
     """
 
-    def __init__(
-        self,
-        brain_url: str | None = None,
-        *,
-        token: str | None = None,
-        hmac_secret: str | None = None,
-        project_id: str | None = None,
-        **settings: Any,
-    ) -> None:
+    def __init__(self, brain_url: str | None = None, **settings: Any) -> None:
         """Build a processor; each argument wins over the environment.
 
         Args:
             brain_url: Where the brain is.
-            token: The agent's token.
-            hmac_secret: The project's signing secret.
-            project_id: The project to report to.
-            settings: Any other setting, by the name it has in the settings table.
+            settings: Any other setting, by the name it has in the settings table:
+                ``token``, ``hmac_secret``, ``project_id``, …
 
         Raises:
             ConfigError: A setting is unknown or malformed.
         """
-        self._intake = SpanIntake(
-            {
-                "brain_url": brain_url,
-                "token": token,
-                "hmac_secret": hmac_secret,
-                "project_id": project_id,
-                **settings,
-            }
-        )
+        self._intake = SpanIntake({"brain_url": brain_url, **settings})
         self._take_start = guard("span start")(self._intake.take_start)
         self._take_end = guard("span end")(self._intake.take_end)
         self._flush = guard("flush of spans")(self._intake.flush)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from z4j_otel.journal import forks
+from z4j_otel.forks import call_in_child
 from z4j_otel.journal.format import ACTIVE_NAME, Scan, segment_number
 from z4j_otel.journal.segments import Segment
 
@@ -68,7 +68,7 @@ class JournalReader:
         self._places = _decode(position)
         self._numbers_used = max([0, *(int(key) for key in self._places if key != _ACTIVE)])
         self._segments: list[Segment] = []
-        forks.call_in_child(self.close)
+        call_in_child(self.close)
 
     def read(self, max_records: int, max_bytes: int) -> JournalChunk:
         """Return the next records, without waiting for any.

@@ -11,7 +11,7 @@ import os
 import threading
 from pathlib import Path
 
-from z4j_otel.journal import forks
+from z4j_otel.forks import call_in_child
 from z4j_otel.journal.format import ACTIVE_NAME, MAX_FRAMED_BYTES, SEALED_MARK, frame
 from z4j_otel.journal.ring import Ring
 from z4j_otel.journal.segments import identity_of, unread_bytes
@@ -54,7 +54,7 @@ class JournalWriter:
         self._max_bytes = max_bytes
         self._has_directory = False
         self._start_anew()
-        forks.call_in_child(self._begin_as_child)
+        call_in_child(self._begin_as_child)
 
     def append(self, record: bytes, *, now_ns: int) -> bool:
         """Write one record with one ``write(2)``; never raises and never waits.

@@ -1,7 +1,7 @@
-"""Calls the buffer's open objects in forked children.
+"""Calls open objects in forked children, so that they let go of what they inherited.
 
-A child that kept what it inherited would keep its dead parent's files owned, and would
-use a database connection that SQLite forbids it to use.
+A child that kept a descriptor would hold its parent's ``flock``, the space of removed files, and a
+database connection that SQLite forbids it to use.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from z4j_otel.buffer import forks
+from z4j_otel import forks
 
 
 class Holder:
