@@ -3,7 +3,7 @@
 Theory of operation
     Two tasks live as long as the agent: the supervisor keeps a connection, and the importer
     moves the journal into the buffer. The importer looks every 50 ms while records come, and
-    less and less often, down to once a second, while none do: an idle agent wakes about once
+    less and less often, down to every 1.2 s, while none do: an idle agent wakes about once
     a second. Commands run on threads beside the loop; their answers come back to it, so the
     buffer has one user.
 
@@ -44,7 +44,8 @@ __all__ = ["AgentLoop", "Importer", "Parts"]
 _logger = logging.getLogger(__name__)
 
 _BUSY_S: Final = 0.05
-_IDLE_S: Final = 1.0
+_IDLE_S: Final = 1.2
+"""With heartbeats every 10 s this keeps an idle agent at one wake-up a second."""
 _FLUSH_LOOK_S: Final = 0.02
 _ANNOUNCE_S: Final = 86_400.0
 _DRAIN_SHARE: Final = 0.5

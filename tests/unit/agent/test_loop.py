@@ -103,21 +103,21 @@ def test_events_travel_from_the_journal_to_the_brain(scene, brain, ledger):
     assert (ledger.imported, ledger.acked) == (5, 5)
 
 
-def test_idle_agent_looks_once_a_second(scene):
-    """Without records the journal is looked at once a second, and soon when they come."""
+def test_idle_agent_looks_about_once_a_second(scene):
+    """Without records the journal is looked at now and then, and soon when they come."""
 
     async def script(work):
         await asyncio.sleep(100)
         quiet = [at for at in scene.importer.asked_at if at > 50]
         scene.add(1)
-        await asyncio.sleep(1.2)
+        await asyncio.sleep(1.3)
         scene.add(1)
         before = len(scene.importer.asked_at)
         await asyncio.sleep(1)
         return len(quiet), len(scene.importer.asked_at) - before
 
     quiet, busy = scene.play(script)
-    assert quiet <= 51
+    assert quiet <= 43
     assert busy >= 3
 
 
