@@ -50,7 +50,7 @@ lint: venv
 	$(BIN)/ruff format --check --quiet
 	$(BIN)/ruff check --quiet
 	$(BIN)/mypy
-	$(BIN)/lint-imports
+	$(BIN)/lint-imports --no-cache
 	$(BIN)/codespell
 
 check: lint ## Style, types, layers, unit and conformance tests; under a minute, no services

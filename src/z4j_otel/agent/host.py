@@ -19,7 +19,7 @@ import logging
 import os
 import sys
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -162,7 +162,7 @@ class Host:
             self._engines = tuple(engines) or self._engines
             if self._agent is None and seat is not None and seat.is_owner:
                 self._agent = seat.build_agent(worker=worker or {}, engines=self._engines)
-                atexit.register(self.stop)
+                _at_exit(self.stop)
                 if seat.config.autostart:
                     self._agent.start()
             return self._agent
@@ -189,7 +189,6 @@ class Host:
         agent, seat = self._agent, self._seat
         if agent is not None and seat is not None and self._pid == os.getpid():
             self._agent = None
-            atexit.unregister(self.stop)
             agent.shutdown(seat.config.flush_timeout_seconds)
 
     # How a process gets its role.
@@ -269,6 +268,15 @@ class Host:
     def after_fork(self) -> None:
         """Make a lock of our own: another thread of the parent may hold the old one."""
         self._lock = threading.RLock()
+
+
+def _at_exit(stop: Callable[[], object]) -> None:
+    """Call a function when the interpreter ends, while threads can still be started.
+
+    At atexit the executors are closed already, and a connection to a host name needs one.
+    """
+    register = getattr(threading, "_register_atexit", atexit.register)
+    register(stop)
 
 
 def _is_strict() -> bool:
