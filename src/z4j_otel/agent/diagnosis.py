@@ -133,7 +133,8 @@ def _other(error: Exception) -> Failure:
 def _not_opened(error: ConnectFailed) -> Failure:
     status = error.http_status
     if status is None:
-        return Failure(FailureClass.CONNECTION, "connect", error.reason)
+        text = f"{error.reason}; is the brain up, and Z4J_BRAIN_URL its address?"
+        return Failure(FailureClass.CONNECTION, "connect", text)
     kind = FailureClass.AUTH if status in {401, 403} else FailureClass.CONNECTION
     hint = _UPGRADE.get(status)
     text = f"{error.reason}: {hint}" if hint else error.reason

@@ -51,6 +51,8 @@ class Host:
         self._seat: Seat | None = None
         self._sink: RecordSink | None = None
         self._agent: AgentRuntime | None = None
+        self._offered: dict[str, Any] = {}
+        self._refusal = ""
         self._is_auto = False
         self._is_activating = False
         self._is_worker = False
@@ -78,11 +80,13 @@ class Host:
         from z4j_otel.config import load_config  # noqa: PLC0415 -- see _take_seat
 
         load_config(settings, {}, is_partial=True)
+        # What one exporter was given counts for the process: others may capture first.
+        self._offered = self._offered or dict(settings)
 
     def is_enabled(self) -> bool:
         """Whether instrumentors should hook their engines in this process."""
         if self._is_auto or self._pid == 0:
-            return is_configured(os.environ) or not self._is_auto
+            return is_configured(os.environ) or bool(self._offered) or not self._is_auto
         return self._sink is not None
 
     def defers_upstream(self) -> bool:
@@ -161,8 +165,13 @@ class Host:
             seat = self._seat
             self._engines = tuple(engines) or self._engines
             if self._agent is None and seat is not None and seat.is_owner:
+                try:
+                    _at_exit(self.stop)
+                except RuntimeError:
+                    # The interpreter ends: what is captured from here on waits for the
+                    # next agent of the deployment.
+                    return None
                 self._agent = seat.build_agent(worker=worker or {}, engines=self._engines)
-                _at_exit(self.stop)
                 if seat.config.autostart:
                     self._agent.start()
             return self._agent
@@ -201,7 +210,7 @@ class Host:
             if inherited is not None and inherited.is_journal_served():
                 self._seat = inherited.as_guest()
             else:
-                self._seat = self._new_seat(settings)
+                self._seat = self._new_seat(settings or self._offered)
         except (ConfigError, OSError) as error:
             self._refuse(error, is_strict=is_strict)
         self._sink = self._seat.sink if self._seat is not None else None
@@ -239,6 +248,9 @@ class Host:
         if _is_strict():
             # An Exception would end in a hook's or a loader's log.
             raise SystemExit(f"z4j-otel: {error}") from error
+        if str(error) == self._refusal:
+            return  # the parent of this process has told it
+        self._refusal = str(error)
         _logger.error(
             "z4j-otel is off in this process: %s; check with: z4j-otel doctor",
             error,

@@ -189,3 +189,45 @@ def test_what_could_not_be_delivered_stays_on_disk(host: Host, tmp_path: Path) -
     host.stop()
     assert b"task.started" in journalled(tmp_path / "home")
     assert host.sink() is None
+
+
+def test_settings_of_an_exporter_count_for_all_ways_in(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What an exporter was built with also serves an instrumentor that captures first."""
+    monkeypatch.delenv("Z4J_BRAIN_URL", raising=False)
+    monkeypatch.delenv(JOURNAL_VARIABLE, raising=False)
+    host = Host()
+    given = {"brain_url": "http://127.0.0.1:1", "token": "t", "hmac_secret": SECRET}
+    host.check_settings({**given, "home": str(tmp_path), "flush_timeout_seconds": "0"})
+    host.before_instrumentors()
+    assert host.is_enabled()
+    assert host.sink() is not None
+    host.stop()
+
+
+def test_a_refusal_is_told_once_in_a_family(
+    host: Host, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A forked child does not repeat what its parent has logged."""
+    monkeypatch.setenv("Z4J_HMAC_SECRET", "short")
+    assert host.sink() is None
+    host._pid = -1  # as in a forked child
+    assert host.sink() is None
+    assert len([record for record in caplog.records if "is off" in record.message]) == 1
+
+
+def test_a_record_at_the_end_of_the_interpreter_is_kept(tmp_path: Path) -> None:
+    """When no thread can be started any more, a first record goes to disk all the same."""
+    code = (
+        "import atexit\n"
+        "from z4j_otel.agent.host import process_host as p\n"
+        "from z4j_otel.events import EventKind, LifecycleRecord, TaskFacts\n"
+        "facts = TaskFacts('celery', 't1', 'n')\n"
+        "record = LifecycleRecord(EventKind.TASK_STARTED, facts, 1)\n"
+        "atexit.register(lambda: p().sink().emit(record))\n"
+    )
+    environment = {"Z4J_BRAIN_URL": "http://127.0.0.1:1", "Z4J_TOKEN": "t"}
+    environment |= {"Z4J_HMAC_SECRET": SECRET, "Z4J_HOME": str(tmp_path)}
+    subprocess.run([sys.executable, "-c", code], env=os.environ | environment, check=True)
+    assert b"task.started" in journalled(tmp_path)
