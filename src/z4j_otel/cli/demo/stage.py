@@ -43,6 +43,8 @@ class Stage:
         broker: str | None = None,
         worker_options: tuple[str, ...] = ("--pool=prefork", "--concurrency=2"),
         variables: Mapping[str, str] | None = None,
+        app: str = _APP,
+        is_wrapped: bool = True,
     ) -> None:
         """Prepare; nothing runs yet.
 
@@ -53,11 +55,17 @@ class Stage:
             broker: Broker URL; the embedded filesystem broker when None.
             worker_options: What to pass to ``celery worker``.
             variables: More variables for both processes.
+            app: Module of the worker's application.
+            is_wrapped: Whether the worker runs under ``opentelemetry-instrument``; if not,
+                its application hooks itself.
         """
         self.folder = folder
         self.log_path = folder / "worker.log"
         self._broker = broker
         self._options = worker_options
+        self._app = app
+        self._is_wrapped = is_wrapped
+        self._log_begin = 0
         self._env = self._environment(agent, variables or {})
         self._worker: subprocess.Popen[bytes] | None = None
 
@@ -93,9 +101,11 @@ class Stage:
 
     def start(self) -> None:
         """Start the worker; it is ready some seconds later."""
+        celery = _instrumented("celery")[0 if self._is_wrapped else 1 :]
         with self.log_path.open("ab") as log:
+            self._log_begin = log.tell()
             self._worker = subprocess.Popen(  # noqa: S603 -- our own module
-                [*_instrumented("celery"), "-A", _APP, "worker", "--hostname", WORKER_NAME,
+                [*celery, "-A", self._app, "worker", "--hostname", WORKER_NAME,
                  "--loglevel=INFO", *self._options],
                 env=self._env, cwd=self.folder, stdin=subprocess.DEVNULL, stdout=log,
                 stderr=subprocess.STDOUT, start_new_session=True,
@@ -116,10 +126,13 @@ class Stage:
         assert self._worker is not None
         if self._worker.poll() is not None:
             raise StageError("the worker ended", self.log())
-        return b" ready." in self.log_path.read_bytes()
+        return b" ready." in self.log_path.read_bytes()[self._log_begin :]
 
-    def publish(self) -> dict[str, str]:
-        """Run a publisher that sends every scenario once.
+    def publish(self, *names: str) -> dict[str, str]:
+        """Run a publisher that sends scenarios, each once.
+
+        Args:
+            names: Which; all when none is named.
 
         Returns:
             The id of the task to look at, by scenario.
@@ -127,14 +140,29 @@ class Stage:
         Raises:
             StageError: The publisher failed.
         """
-        command = [*_instrumented("python"), "-m", "z4j_otel.cli.workload.client", str(self.folder)]
+        printed = self.run("-m", "z4j_otel.cli.workload.client", str(self.folder), *names)
+        ids: dict[str, str] = json.loads(printed)
+        return ids
+
+    def run(self, *arguments: str) -> str:
+        """Run Python under ``opentelemetry-instrument`` to its end, beside the worker.
+
+        Args:
+            arguments: What to pass to the interpreter.
+
+        Returns:
+            What it printed.
+
+        Raises:
+            StageError: It failed.
+        """
         done = subprocess.run(  # noqa: S603 -- our own module
-            command, env=self._env, cwd=self.folder, capture_output=True, text=True, check=False
-        )
+            [*_instrumented("python"), *arguments],
+            env=self._env, cwd=self.folder, capture_output=True, text=True, check=False,
+        )  # fmt: skip
         if done.returncode:
             raise StageError("the publisher failed", done.stderr)
-        ids: dict[str, str] = json.loads(done.stdout)
-        return ids
+        return done.stdout
 
     def revoke(self, task_id: str) -> None:
         """Revoke a waiting task, as ``celery control revoke`` does."""
@@ -145,8 +173,11 @@ class Stage:
             [sys.executable, "-c", code, task_id], env=self._env, cwd=self.folder, check=True
         )
 
-    def stop(self) -> int | None:
-        """Stop the worker warmly; its agent delivers what is left.
+    def stop(self, signal_number: int = signal.SIGTERM) -> int | None:
+        """Stop the worker; its agent delivers what is left.
+
+        Args:
+            signal_number: SIGTERM stops warmly, SIGQUIT coldly.
 
         Returns:
             The worker's exit status; None when it did not run.
@@ -154,7 +185,7 @@ class Stage:
         if self._worker is None:
             return None
         if self._worker.poll() is None:
-            self._worker.send_signal(signal.SIGTERM)
+            self._worker.send_signal(signal_number)
             try:
                 self._worker.wait(_STOP_S)
             except subprocess.TimeoutExpired:

@@ -7,7 +7,7 @@ it with what the embedded brain and the real one made of the events.
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
@@ -175,14 +175,19 @@ def kinds_of(scenario: Scenario) -> list[str]:
     return [f"task.{kind}" for kind in scenario.events.split()]
 
 
-def send_all(app: Celery, folder: Path) -> dict[str, str]:
-    """Publish every scenario.
+def send_all(app: Celery, folder: Path, names: Collection[str] = ()) -> dict[str, str]:
+    """Publish scenarios, each once.
 
     Args:
         app: The workload's application.
         folder: Where tasks may leave marks.
+        names: Which; all when empty.
 
     Returns:
         The id of the task to look at, by scenario.
     """
-    return {scenario.name: scenario.send(app, folder).id for scenario in SCENARIOS}
+    return {
+        scenario.name: scenario.send(app, folder).id
+        for scenario in SCENARIOS
+        if not names or scenario.name in names
+    }
