@@ -10,12 +10,14 @@ PYTEST_ARGS ?=
 # For `make demo`: BRAIN=z4j runs against the real brain, KEEP=1 leaves all running at the end.
 BRAIN ?=
 KEEP ?=
+# For `make screenshots`: URL of a real broker, instead of the embedded one.
+BROKER ?=
 
 .DEFAULT_GOAL := help
 .PHONY: help venv brain lint check test demo bench truth mutants clean
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo "  demo takes BRAIN=z4j (the real brain) and KEEP=1 (leave it running)"
 
 venv: $(VENV)/.ready ## Make .venv with everything a developer needs
@@ -73,6 +75,12 @@ truth: venv ## The truth table: every way a task can end, against a real worker
 
 mutants: venv ## Break the code in known ways and see that a test notices
 	$(BIN)/python tests/mutation
+
+docs: venv ## Write docs/reference anew from the code
+	$(BIN)/python tests/docs
+
+screenshots: venv brain ## Write docs/images anew; needs chromium and chromium-driver
+	$(BIN)/python tests/screenshots $(BROKER)
 
 clean: ## Remove both environments and all that can be made again
 	rm -rf $(VENV) $(BRAIN_VENV) dist build site .coverage*
