@@ -131,20 +131,7 @@ def test_a_broken_connection_is_told_once(broken, name, next_step):
     assert broken[name].play.status == 0
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        "wrong_token",
-        "unreachable",
-        pytest.param(
-            "wrong_secret",
-            marks=pytest.mark.xfail(
-                strict=True,
-                reason="files are kept apart by project and secret: another secret's stay",
-            ),
-        ),
-    ],
-)
+@pytest.mark.parametrize("name", ["wrong_token", "unreachable", "wrong_secret"])
 def test_waiting_events_are_delivered_later(broken, name):
     """The next worker with right settings delivers what the broken one left behind."""
     assert broken[name].told.problems(*BASICS) == []

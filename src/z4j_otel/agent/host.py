@@ -27,6 +27,7 @@ from z4j_otel.config import is_configured
 from z4j_otel.errors import ConfigError
 from z4j_otel.events import RecordSink
 from z4j_otel.guard import guard
+from z4j_otel.instrumentors.tracing import flush_spans
 
 if TYPE_CHECKING:
     from z4j_otel.agent.agent import AgentRuntime
@@ -38,6 +39,10 @@ __all__ = ["Host", "post_instrument", "pre_instrument", "process_host"]
 
 JOURNAL_VARIABLE = "Z4J_OTEL_JOURNAL"
 """Names the journal of a living owner to the processes it starts."""
+
+_SPANS_S = 1.0
+"""What the application's exporters get at the end of the interpreter, seconds, before the
+agent's own flush; they may lead to a collector that is away."""
 
 _logger = logging.getLogger(__name__)
 
@@ -166,7 +171,7 @@ class Host:
             self._engines = tuple(engines) or self._engines
             if self._agent is None and seat is not None and seat.is_owner:
                 try:
-                    _at_exit(self.stop)
+                    _at_exit(self._end)
                 except RuntimeError:
                     # The interpreter ends: what is captured from here on waits for the
                     # next agent of the deployment.
@@ -192,6 +197,13 @@ class Host:
         self._engines = ()
         os.environ.pop(JOURNAL_VARIABLE, None)
         seat.leave(agent.ledger)
+
+    @guard("end of the agent")
+    def _end(self) -> None:
+        """End with the interpreter: first what finished spans have still to tell."""
+        if self._agent is not None and self._pid == os.getpid():
+            flush_spans(_SPANS_S)
+        self.stop()
 
     def _suspend(self) -> None:
         """End the agent's thread and keep the seat: what is captured goes on to the journal."""

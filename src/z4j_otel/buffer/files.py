@@ -94,7 +94,8 @@ class AgentFiles:
         Args:
             home: From :func:`resolve_home`.
             pid: Of the agent's process.
-            deployment: Name of those who may adopt one another's files; no secret.
+            deployment: Name of those who may adopt one another's files; no secret. It may
+                have several parts with dots between them: sharing one of them is enough.
             buffer_path: An explicit database instead, clamped already; its journal and lock
                 lie beside it. The names tried after it end in ``-{n}``, too.
 
@@ -169,7 +170,7 @@ def find_abandoned(home: Path, deployment: str) -> list[AgentFiles]:
     found: list[AgentFiles] = []
     for lock_path in sorted(home.glob("*.lock"), key=_modified_ns):
         # Read before locking: what is not ours is not even touched.
-        if _deployment_in(lock_path) == deployment:
+        if _are_one(_deployment_in(lock_path), deployment):
             files = _adopt(lock_path, deployment)
             if files is not None:
                 found.append(files)
@@ -195,7 +196,7 @@ def _adopt(lock_path: Path, deployment: str) -> AgentFiles | None:
         return None
     with _closing_on_error(fd):
         record = _read_record(fd)
-        if record is None or record.deployment != deployment:
+        if record is None or not _are_one(record.deployment, deployment):
             os.close(fd)
             return None
         lock_path.with_suffix(".journal").mkdir(mode=0o700, exist_ok=True)
@@ -234,13 +235,18 @@ def _is_free(lock_path: Path, fd: int, wanted: _Record) -> bool:
     """Whether a locked name may be used: it is new, or a dead agent's of our deployment."""
     known = _read_record(fd)
     if known is not None:
-        return (known.deployment, known.suffix) == (wanted.deployment, wanted.suffix)
+        return known.suffix == wanted.suffix and _are_one(known.deployment, wanted.deployment)
     if os.fstat(fd).st_size:
         return False
     if lock_path.with_suffix(wanted.suffix).exists():
         lock_path.unlink()  # made by us a moment ago, beside another program's database
         return False
     return True
+
+
+def _are_one(known: str | None, wanted: str) -> bool:
+    """Whether two names are of one deployment: they share a part."""
+    return known is not None and not set(known.split(".")).isdisjoint(wanted.split("."))
 
 
 def _deployment_in(lock_path: Path) -> str | None:

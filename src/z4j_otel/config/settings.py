@@ -139,15 +139,20 @@ class AgentConfig:
 
     @property
     def deployment(self) -> str:
-        """Name the deployment in 16 hexadecimal digits: same secret and project, same name.
+        """Name the deployment by what its processes share, without telling it.
+
+        Two parts, each 16 hexadecimal digits: one of project and signing secret, one of
+        project and token. Whoever shares either delivers what the other left behind, so
+        that a rotated token or a corrected secret strands nothing.
 
         Raises:
             ConfigError: There is no signing secret, or it is malformed.
         """
         import hashlib  # noqa: PLC0415 -- loads OpenSSL
 
-        digest = hashlib.sha256(self.signing_key() + self.project_id.encode())
-        return digest.hexdigest()[:16]
+        project = self.project_id.encode()
+        shared = (b"secret" + self.signing_key(), b"token" + self.token.reveal().encode())
+        return ".".join(hashlib.sha256(part + project).hexdigest()[:16] for part in shared)
 
     def signing_key(self) -> bytes:
         """Return the signing secret decoded, at least 32 bytes.

@@ -6,16 +6,17 @@ they are made from what the engine says, and carry the span's ids where there is
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from typing import Any
 
-from opentelemetry.trace import Span, SpanContext, get_current_span
+from opentelemetry.trace import Span, SpanContext, get_current_span, get_tracer_provider
 
 from z4j_otel.clock import Clock, SystemClock
 from z4j_otel.events import EventKind, LifecycleRecord, RecordSink, SpanIds, TaskFacts
 from z4j_otel.sinks import current_sink
 
-__all__ = ["TaskTracer", "span_ids", "span_ids_of_current"]
+__all__ = ["TaskTracer", "flush_spans", "span_ids", "span_ids_of_current"]
 
 
 class TaskTracer:
@@ -57,6 +58,20 @@ class TaskTracer:
         if sink is not None:
             moment = self._clock.now_ns() if at_ns is None else at_ns
             sink.emit(LifecycleRecord(kind, facts, moment, details, span))
+
+
+def flush_spans(timeout_s: float) -> None:
+    """Give the application's exporters a moment, at most ``timeout_s`` seconds.
+
+    For a process that is about to end without them. The SDK's own ``force_flush`` does not
+    keep its deadline, so it gets a thread that may be left behind.
+    """
+    flush = getattr(get_tracer_provider(), "force_flush", None)
+    if flush is None:
+        return
+    thread = threading.Thread(target=flush, name="z4j-flush-spans", daemon=True)
+    thread.start()
+    thread.join(timeout_s)
 
 
 def span_ids(span: Span) -> SpanIds | None:

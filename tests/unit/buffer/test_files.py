@@ -159,6 +159,14 @@ def test_a_forked_child_sees_its_parent_alive_and_does_not_stand_in_for_it(tmp_p
         os.close(fd)
 
 
+def test_sharing_one_part_of_the_name_is_enough(tmp_path: Path) -> None:
+    """Files written under a wrong secret or an old token are found under the right one."""
+    AgentFiles.claim(tmp_path, 2, "old-secret.token").close()
+    (found,) = find_abandoned(tmp_path, "new-secret.token")
+    assert found.pid == 2
+    found.close()
+
+
 def test_only_dead_agents_of_the_deployment_are_found(tmp_path: Path) -> None:
     """The living, the others, and what is no lock of ours stay untouched."""
     alive = AgentFiles.claim(tmp_path, 1, "shop")

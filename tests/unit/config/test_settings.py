@@ -46,11 +46,16 @@ def test_the_repr_holds_no_secret():
     assert KEY_TEXT not in shown
 
 
-def test_the_deployment_is_named_by_secret_and_project():
-    """Two processes with the same secret and project find each other's files."""
-    config = AgentConfig(hmac_secret=Secret(KEY_TEXT), project_id="shop")
+def test_the_deployment_is_named_by_secret_and_by_token():
+    """Processes that share either find each other's files; the name tells neither."""
+    config = AgentConfig(token=Secret("t"), hmac_secret=Secret(KEY_TEXT), project_id="shop")
+    rotated = dataclasses.replace(config, token=Secret("u"))
+    elsewhere = dataclasses.replace(config, project_id="other")
 
-    assert config.deployment == hashlib.sha256(KEY + b"shop").hexdigest()[:16]
+    by_secret, by_token = config.deployment.split(".")
+    assert by_secret == hashlib.sha256(b"secret" + KEY + b"shop").hexdigest()[:16]
+    assert rotated.deployment.split(".")[0] == by_secret
+    assert not {by_secret, by_token} & set(elsewhere.deployment.split("."))
     assert config.signing_key() == KEY
 
 

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import sys
-import threading
 import traceback as tracebacks
 from time import monotonic_ns
 from typing import Any
 
-from opentelemetry import trace
-
 from z4j_otel.events import Cause, EventKind, SpanIds, TaskFacts
 from z4j_otel.guard import guard
 from z4j_otel.instrumentors.celery import extract, upstream
-from z4j_otel.instrumentors.tracing import TaskTracer, span_ids_of_current
+from z4j_otel.instrumentors.tracing import TaskTracer, flush_spans, span_ids_of_current
 from z4j_otel.sinks import current_host
 
 __all__ = ["Run", "RunCapture"]
@@ -70,15 +67,8 @@ class RunCapture:
         Not to a child that is being killed: Celery sends SIGKILL 0.1 s after SIGTERM, and a
         child hit while it says good-bye leaves the pool's queue locked for ever.
         """
-        if self._is_dying:
-            return
-        flush = getattr(trace.get_tracer_provider(), "force_flush", None)
-        if flush is None:
-            return
-        # force_flush() does not keep its own deadline, so it gets a thread that may be left.
-        thread = threading.Thread(target=flush, name="z4j-child-flush", daemon=True)
-        thread.start()
-        thread.join(CHILD_FLUSH_S)
+        if not self._is_dying:
+            flush_spans(CHILD_FLUSH_S)
 
     @guard("capture of a task's start")
     def started(self, task_id: str, task: Any, **_kwargs: Any) -> None:
