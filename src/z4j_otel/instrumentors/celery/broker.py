@@ -7,14 +7,18 @@ connection for each use: that is what the application asked for.)
 
 Kombu's own way of opening a connection retries for ever. Here it tries twice, so a broker
 that is away costs a bounded time.
+
+A connection that the pool kept may be dead: kombu has every forked pool child close the
+pool it inherited, and on AMQP that shuts down the socket for its parent too. What does no
+harm when it is done twice is therefore done again on a new connection.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from z4j_otel.errors import AdapterError
 
@@ -26,6 +30,8 @@ __all__ = [
 ]
 
 _logger = logging.getLogger(__name__)
+
+_T = TypeVar("_T")
 
 _POOL_WAIT_S: Final = 2.0
 # Transports without an event loop (filesystem, memory) look for messages once a second, on
@@ -65,6 +71,18 @@ def broker_connection(app: Any) -> Iterator[Any]:
         connection.release()
 
 
+def _with_connection(app: Any, use: Callable[[Any], _T]) -> _T:
+    """Use a connection of the pool, and a new one when that turns out to be dead."""
+    lost: tuple[type[BaseException], ...] = ()
+    try:
+        with broker_connection(app) as connection:
+            lost = connection.connection_errors
+            return use(connection)
+    except lost:
+        with broker_connection(app) as connection:
+            return use(connection)
+
+
 def broadcast(
     app: Any,
     command: str,
@@ -92,20 +110,25 @@ def broadcast(
     Raises:
         AdapterError: The broker cannot be reached, or failed on the way.
     """
-    with broker_connection(app) as connection:
+
+    def ask(connection: Any) -> Any:
         is_polling = not connection.transport.implements.asynchronous
-        try:
-            answers = app.control.broadcast(
-                command,
-                arguments=dict(arguments),
-                destination=None if worker is None else [worker],
-                connection=connection,
-                reply=True,
-                timeout=timeout_s * _POLLING_FACTOR if is_polling else timeout_s,
-            )
-        except Exception as error:
-            message = f"the broker failed during {command} ({type(error).__name__})"
-            raise AdapterError(message, indeterminate=True) from error
+        return app.control.broadcast(
+            command,
+            arguments=dict(arguments),
+            destination=None if worker is None else [worker],
+            connection=connection,
+            reply=True,
+            timeout=timeout_s * _POLLING_FACTOR if is_polling else timeout_s,
+        )
+
+    try:
+        answers = _with_connection(app, ask)
+    except AdapterError:
+        raise
+    except Exception as error:
+        message = f"the broker failed during {command} ({type(error).__name__})"
+        raise AdapterError(message, indeterminate=True) from error
     merged: dict[str, Any] = {}
     for answer in answers or ():
         if isinstance(answer, dict):
@@ -127,20 +150,21 @@ def measure_queues(app: Any, queues: Iterable[str]) -> dict[str, int]:
     priority lists of a queue together), filesystem, memory. A queue that does not exist is
     empty on transports whose queues come and go, and left out on AMQP. Never raises.
     """
-    depths: dict[str, int] = {}
+    names = list(queues)[:_MAX_QUEUES]
+
+    def measure(connection: Any) -> dict[str, int]:
+        found = ((name, _measure(connection, name)) for name in names)
+        return {name: depth for name, depth in found if depth is not None}
+
     try:
-        with broker_connection(app) as connection:
-            for queue in list(queues)[:_MAX_QUEUES]:
-                depth = _measure(connection, queue)
-                if depth is not None:
-                    depths[queue] = depth
+        return _with_connection(app, measure)
     except Exception as error:  # noqa: BLE001 -- a heartbeat goes on without depths
         _logger.debug(
             "queue depths cannot be measured: %s",
             type(error).__name__,
             extra={"action": "queue_depths_failed"},
         )
-    return depths
+        return {}
 
 
 def _measure(connection: Any, queue: str) -> int | None:

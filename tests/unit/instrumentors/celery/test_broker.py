@@ -36,6 +36,8 @@ class Pool:
 class Connection:
     """A connection that opens or not, and says nothing further."""
 
+    connection_errors = (ConnectionError,)
+
     def __init__(self, error=None, *, is_asynchronous=True):
         self.error, self.is_released = error, False
         implements = SimpleNamespace(asynchronous=is_asynchronous)
@@ -55,11 +57,12 @@ class Connection:
 def app_with(pool, replies=None, error=None):
     """Make an app whose workers give these replies."""
     asked = {}
+    errors = list(error) if isinstance(error, list) else [error] * 10
 
     def send(command, **options):
         asked.update(options, command=command)
-        if error is not None:
-            raise error
+        if errors and (now := errors.pop(0)) is not None:
+            raise now
         return replies
 
     return SimpleNamespace(pool=pool, control=SimpleNamespace(broadcast=send), asked=asked)
@@ -123,6 +126,22 @@ def test_error_on_the_way_is_uncertain():
     with pytest.raises(AdapterError, match="failed during revoke") as raised:
         broadcast(app, "revoke", {}, timeout_s=1.0)
     assert raised.value.indeterminate
+
+
+def test_dead_connection_of_the_pool_is_tried_once_more():
+    """What a forked child did to the pooled connection costs no command."""
+    pool = Pool(Connection())
+    app = app_with(pool, [{"a@x": {"ok": 1}}], error=[ConnectionResetError()])
+    assert broadcast(app, "revoke", {}, timeout_s=1.0) == {"a@x": {"ok": 1}}
+    assert pool.fate == "replaced"
+
+
+def test_two_dead_connections_are_a_broker_that_is_away():
+    """There is no third attempt."""
+    errors = [ConnectionResetError(), ConnectionResetError()]
+    app = app_with(Pool(Connection()), [{"a@x": {"ok": 1}}], error=errors)
+    with pytest.raises(AdapterError, match="failed during revoke"):
+        broadcast(app, "revoke", {}, timeout_s=1.0)
 
 
 @pytest.mark.parametrize(("broker", "expected"), [("redis://", (0, 9)), ("memory://", (9, 0))])
