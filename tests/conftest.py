@@ -6,6 +6,7 @@ skipped and counted at the end; with ``Z4J_REQUIRE_SERVICES=1`` it fails instead
 
 from __future__ import annotations
 
+import logging
 import os
 import secrets
 import shutil
@@ -48,6 +49,15 @@ def pytest_terminal_summary(terminalreporter):
             counts[service] = counts.get(service, 0) + 1
     for service, count in sorted(counts.items()):
         terminalreporter.write_line(f"NOT RUN: {count} tests, {service}", yellow=True)
+
+
+@pytest.fixture(autouse=True)
+def own_log_level():
+    """Give our logger back its level, which a command of the CLI may have set."""
+    logger = logging.getLogger("z4j_otel")
+    level = logger.level
+    yield
+    logger.setLevel(level)
 
 
 def missing(service):

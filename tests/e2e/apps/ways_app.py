@@ -11,11 +11,8 @@ from __future__ import annotations
 import json
 import os
 import time
-import uuid
 from pathlib import Path
 
-from kombu.transport import filesystem
-from kombu.utils.json import dumps
 from opentelemetry import trace
 from opentelemetry.instrumentation.celery import CeleryInstrumentor
 from opentelemetry.sdk.trace import TracerProvider
@@ -24,19 +21,6 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from z4j_otel.cli.workload.app import app, fail, killed, slow
 
 __all__ = ["app"]
-
-
-class WholeFiles(filesystem.Channel):
-    """Shows a message to the worker when it is written; Kombu's own shows it empty first."""
-
-    def _put(self, queue, payload, **_kwargs) -> None:
-        name = f"{time.monotonic_ns():020}_{uuid.uuid4()}.{queue}.msg"
-        hidden = Path(self.data_folder_out, f"{name}.part")
-        hidden.write_text(dumps(payload))
-        hidden.rename(hidden.with_suffix(""))
-
-
-filesystem.Transport.Channel = WholeFiles
 
 
 def _named(variable: str) -> list[str]:

@@ -9,13 +9,33 @@ from __future__ import annotations
 import os
 import signal
 import time
+import uuid
 from pathlib import Path
 from typing import Any, NoReturn
 
 from celery import Celery
 from celery.exceptions import Ignore, Reject
+from kombu.transport import filesystem
+from kombu.utils.json import dumps
 
-__all__ = ["app"]
+__all__ = ["WholeFiles", "app"]
+
+
+class WholeFiles(filesystem.Channel):
+    """Shows a message to the worker when it is written.
+
+    Kombu's own makes the file first and writes it then; a worker that reads it in between
+    ends with an error of its JSON parser.
+    """
+
+    def _put(self, queue: str, message: Any, **_kwargs: Any) -> None:
+        name = f"{time.monotonic_ns():020}_{uuid.uuid4()}.{queue}.msg"
+        hidden = Path(self.data_folder_out, f"{name}.part")
+        hidden.write_text(dumps(message), "utf-8")  # type: ignore[no-untyped-call] # kombu is untyped
+        hidden.rename(hidden.with_suffix(""))
+
+
+filesystem.Transport.Channel = WholeFiles
 
 
 class OutOfStock(Exception):
