@@ -28,10 +28,10 @@ class WholeFiles(filesystem.Channel):
     ends with an error of its JSON parser.
     """
 
-    def _put(self, queue: str, message: Any, **_kwargs: Any) -> None:
+    def _put(self, queue: str, payload: Any, **_kwargs: Any) -> None:  # type: ignore[override] # kombu disagrees with itself
         name = f"{time.monotonic_ns():020}_{uuid.uuid4()}.{queue}.msg"
         hidden = Path(self.data_folder_out, f"{name}.part")
-        hidden.write_text(dumps(message), "utf-8")  # type: ignore[no-untyped-call] # kombu is untyped
+        hidden.write_text(dumps(payload), "utf-8")  # type: ignore[no-untyped-call] # kombu is untyped
         hidden.rename(hidden.with_suffix(""))
 
 
