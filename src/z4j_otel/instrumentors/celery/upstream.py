@@ -17,7 +17,6 @@ from contextlib import nullcontext
 from importlib import import_module
 from typing import Any
 
-import wrapt
 from opentelemetry.trace import INVALID_SPAN, Span, Status, StatusCode
 
 from z4j_otel import semconv
@@ -53,21 +52,17 @@ def activate(**kwargs: Any) -> bool:
 
 
 def repair_worker_name() -> None:
-    """Make upstream's ``celery.hostname`` the worker's name; once per process."""
+    """Make upstream's ``celery.hostname`` the worker's name; repeating it is harmless.
+
+    Upstream writes a message's ``origin``, the publisher, over the worker's ``hostname``.
+    Its list of what to write is looked up at every span; without ``origin`` it is right.
+    """
     try:
-        wrapt.wrap_function_wrapper(_UTILS, "set_attributes_from_context", _with_worker_name)
+        utils: Any = import_module(_UTILS)
     except ImportError:
         return
-
-
-def _with_worker_name(wrapped: Any, _instance: Any, args: Any, kwargs: Any) -> Any:
-    result = wrapped(*args, **kwargs)
-    span, context = args
-    # A publisher's context is a dictionary of signal arguments; a run's is a Context.
-    hostname = None if isinstance(context, dict) else getattr(context, "hostname", None)
-    if hostname is not None:
-        span.set_attribute("celery.hostname", hostname)
-    return result
+    names = getattr(utils, "CELERY_CONTEXT_ATTRIBUTES", ())
+    utils.CELERY_CONTEXT_ATTRIBUTES = tuple(name for name in names if name != "origin")
 
 
 def span_of(task: Any, task_id: str, *, is_publish: bool = False) -> Span | None:

@@ -107,14 +107,22 @@ def test_a_run_that_is_being_killed_leaves_its_span_to_the_agent(
     activation.__exit__(None, None, None)
 
 
-def test_the_workers_name_is_the_workers(exporter: InMemorySpanExporter) -> None:
-    """Upstream writes the publisher's origin over it."""
-    tracer = TracerProvider().get_tracer("unit")
-    span = tracer.start_span("run/u.one")
-    context = SimpleNamespace(hostname="w1@host")
-    upstream._with_worker_name(lambda *_: None, None, (span, context), {})
-    assert isinstance(span, ReadableSpan)
-    assert dict(span.attributes or {}) == {"celery.hostname": "w1@host"}
+def test_the_workers_name_is_the_workers(
+    traced: Any, app: Celery, exporter: InMemorySpanExporter
+) -> None:
+    """Upstream would write the publisher's origin over it."""
+
+    @app.task(name="u.one")
+    def one() -> None: ...
+
+    one.push_request(id="t1", hostname="w1@host", origin="gen1@web", delivery_info={})
+    run = {"sender": one, "task_id": "t1", "task": one, "args": (), "kwargs": {}}
+    signals.task_prerun.send(**run)
+    signals.task_postrun.send(**run, retval=None, state="SUCCESS")
+    one.pop_request()
+    (span,) = spans(exporter)
+    assert span.attributes is not None
+    assert span.attributes["celery.hostname"] == "w1@host"
 
 
 @pytest.mark.parametrize("names", ["celery", "redis, celery", "*"])
