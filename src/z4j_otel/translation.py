@@ -11,9 +11,9 @@ from collections.abc import Callable
 from typing import Any
 
 from z4j_otel.clock import iso_utc
-from z4j_otel.events import LifecycleRecord
+from z4j_otel.events import LifecycleRecord, TaskFacts
 
-__all__ = ["translate", "wire_worker_name", "worker_name_from_wire"]
+__all__ = ["shared_data", "translate", "wire_worker_name", "worker_name_from_wire"]
 
 MAX_TASK_ID_CHARS = 200
 """Longer ids would be dropped by a PostgreSQL brain (PROTOCOL §5.1)."""
@@ -37,35 +37,40 @@ def worker_name_from_wire(name: str) -> str:
     return _BRACKETED_HOST.sub(r"@\1", name)
 
 
+def shared_data(
+    facts: TaskFacts, *, common: dict[str, Any], name: Callable[[str], str]
+) -> dict[str, Any]:
+    """Return the data that all events of this task, queue and worker have alike.
+
+    Args:
+        facts: Says which task, queue and worker.
+        common: Data that every event carries (environment, tags), already redacted.
+        name: Redacts one short name.
+    """
+    return {
+        **common,
+        "task_name": name(facts.task_name),
+        "queue": facts.queue and name(facts.queue),
+        "worker": facts.worker and name(wire_worker_name(facts.worker)),
+    }
+
+
 def translate(
-    record: LifecycleRecord,
-    *,
-    event_id: str,
-    common: dict[str, Any],
-    name: Callable[[str], str],
-    details: dict[str, Any],
+    record: LifecycleRecord, *, event_id: str, shared: dict[str, Any], details: dict[str, Any]
 ) -> dict[str, Any]:
     """Build the event object of a record (PROTOCOL §5.1).
 
     Args:
         record: What was observed.
         event_id: The event's own id, a version 4 UUID.
-        common: Data that every event carries (environment, tags), already redacted.
-        name: Redacts one short name (task, queue, worker).
+        shared: What :func:`shared_data` returned for the record's facts.
         details: The record's details, already redacted.
 
     Returns:
         The event, ready to be encoded.
     """
     facts = record.facts
-    data = {
-        **common,
-        **details,
-        "task_name": name(facts.task_name),
-        "queue": facts.queue and name(facts.queue),
-        "worker": facts.worker and name(wire_worker_name(facts.worker)),
-        "attempt": facts.attempt,
-    }
+    data = {**details, **shared, "attempt": facts.attempt}
     span = record.span
     if span is not None:
         data["trace_id"] = f"{span.trace_id:032x}"

@@ -7,15 +7,19 @@ from typing import Any
 import pytest
 
 from z4j_otel.events import EventKind, LifecycleRecord, SpanIds, TaskFacts
-from z4j_otel.translation import translate, wire_worker_name, worker_name_from_wire
+from z4j_otel.translation import (
+    shared_data,
+    translate,
+    wire_worker_name,
+    worker_name_from_wire,
+)
 
 
 def event_of(facts: TaskFacts, **more: Any) -> dict[str, Any]:
     """Translate one record."""
     record = LifecycleRecord(EventKind.TASK_STARTED, facts, 1_767_323_045_678_901_000, **more)
-    return translate(
-        record, event_id="e1", common={"environment": "test"}, name=str, details={"eager": True}
-    )
+    shared = shared_data(facts, common={"environment": "test"}, name=str)
+    return translate(record, event_id="e1", shared=shared, details={"eager": True})
 
 
 def test_an_event_has_the_brains_members() -> None:

@@ -12,11 +12,11 @@ from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 from z4j_otel.clock import Clock, SystemClock
-from z4j_otel.events import LifecycleRecord
+from z4j_otel.events import LifecycleRecord, TaskFacts
 from z4j_otel.guard import guard
 from z4j_otel.ids import new_event_id
 from z4j_otel.redaction import Redactor
-from z4j_otel.translation import translate
+from z4j_otel.translation import shared_data, translate
 from z4j_otel.wire import canonical
 
 __all__ = ["EventSink", "RecordAppender"]
@@ -26,6 +26,8 @@ _TRACEBACK_BYTES = 8000
 """The brain keeps the first 8192 characters (PROTOCOL §5.6): ours is cut below that, and
 keeps its end, where the raising frame is."""
 _EXCEPTION_BYTES = 2000
+_ID_KEYS = frozenset({"parent_task_id", "root_task_id", "group_id"})
+_MAX_SHARED = 1024
 
 
 class RecordAppender(Protocol):
@@ -65,6 +67,7 @@ class EventSink:
         self._redactor = redactor
         self._name = redactor.redact_name
         self._common: dict[str, Any] = redactor.redact(dict(common or {}))
+        self._shared: dict[tuple[str, str | None, str | None], dict[str, Any]] = {}
         self._max_event_bytes = max_event_bytes
         self._clock = clock or SystemClock()
         self._event_id = event_id
@@ -101,21 +104,31 @@ class EventSink:
         return self._on_flush(timeout_s) if self._on_flush is not None else True
 
     def _encode(self, record: LifecycleRecord, details: dict[str, Any]) -> bytes:
-        event = translate(
-            record,
-            event_id=self._event_id(),
-            common=self._common,
-            name=self._name,
-            details=details,
-        )
+        facts = record.facts
+        shared = self._shared.get((facts.task_name, facts.queue, facts.worker))
+        if shared is None:
+            shared = self._share(facts)
+        event = translate(record, event_id=self._event_id(), shared=shared, details=details)
         if not _SAFE_ID.match(event["task_id"]):
             event["task_id"] = self._name(event["task_id"])
         return canonical.encode(event)
 
+    def _share(self, facts: TaskFacts) -> dict[str, Any]:
+        """Work out once what the events of one task, queue and worker have alike."""
+        if len(self._shared) >= _MAX_SHARED:
+            self._shared.clear()
+        shared = shared_data(facts, common=self._common, name=self._name)
+        self._shared[facts.task_name, facts.queue, facts.worker] = shared
+        return shared
+
     def _redact_details(self, details: dict[str, Any], budget_bytes: int | None) -> dict[str, Any]:
         redacted: dict[str, Any] = {}
         for key, value in details.items():
-            if value is None or type(value) in (bool, int, float):
+            if (
+                value is None
+                or type(value) in (bool, int, float)
+                or (key in _ID_KEYS and type(value) is str and _SAFE_ID.match(value))
+            ):
                 redacted[key] = value
             elif key == "traceback":
                 limit = min(_TRACEBACK_BYTES, budget_bytes or _TRACEBACK_BYTES)

@@ -7,12 +7,10 @@ decoded already, and nothing is changed.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
-
-from opentelemetry.trace import SpanContext, get_current_span
-from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from z4j_otel.events import Cause, SpanIds, TaskFacts
 
@@ -34,7 +32,9 @@ SENT_AT_HEADER = "z4j_sent_ns"
 """Message header with the publisher's clock, nanoseconds; gives ``queue_wait_ms``."""
 
 _REDIS_LIKE = ("redis", "rediss", "sentinel", "valkey")
-_propagator = TraceContextTextMapPropagator()
+_TRACEPARENT = re.compile(
+    r"\s*([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.*)?\s*\Z"
+)
 
 
 def facts_of_request(engine: str, request: Any) -> TaskFacts:
@@ -182,11 +182,15 @@ def remote_span(headers: Mapping[str, Any]) -> SpanIds | None:
     traceparent = headers.get("traceparent")
     if not isinstance(traceparent, str):
         return None
-    context = _propagator.extract({"traceparent": traceparent})
-    found: SpanContext = get_current_span(context).get_span_context()
-    if not found.is_valid:
+    # As OpenTelemetry's propagator reads it, at a third of the price: it runs per message.
+    found = _TRACEPARENT.match(traceparent)
+    if found is None:
         return None
-    return SpanIds(found.trace_id, found.span_id, 0, found.trace_flags.sampled)
+    version, trace, span, flags, more = found.groups()
+    trace_id, span_id = int(trace, 16), int(span, 16)
+    if version == "ff" or (version == "00" and more) or not trace_id or not span_id:
+        return None
+    return SpanIds(trace_id, span_id, 0, bool(int(flags, 16) & 1))
 
 
 def _add(details: dict[str, Any], key: str, value: Any) -> None:

@@ -6,6 +6,8 @@ from datetime import datetime, timezone
 from typing import Any
 
 import pytest
+from opentelemetry.trace import get_current_span
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from z4j_otel.events import Cause
 from z4j_otel.instrumentors.celery import extract
@@ -43,6 +45,35 @@ def test_a_negative_wait_is_told_as_none(request_of: Any) -> None:
     """Clocks of two machines may disagree."""
     details = extract.received_details(request_of(z4j_sent_ns=10**18), 0, "redis")
     assert details["queue_wait_ms"] == 0
+
+
+TRACE, SPAN = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
+
+
+@pytest.mark.parametrize(
+    "traceparent",
+    [
+        f"00-{TRACE}-{SPAN}-01",
+        f"00-{TRACE}-{SPAN}-00",
+        f" 00-{TRACE}-{SPAN}-03 ",
+        f"cc-{TRACE}-{SPAN}-01-what-comes-later",
+        f"00-{TRACE}-{SPAN}-01-more",
+        f"ff-{TRACE}-{SPAN}-01",
+        f"00-{'0' * 32}-{SPAN}-01",
+        f"00-{TRACE}-{'0' * 16}-01",
+        f"00-{TRACE.upper()}-{SPAN}-01",
+        f"00-{TRACE}-{SPAN}-1",
+    ],
+)
+def test_a_messages_span_is_read_as_opentelemetry_reads_it(traceparent: str) -> None:
+    """Our reader is quicker and must not differ."""
+    context = TraceContextTextMapPropagator().extract({"traceparent": traceparent})
+    expected = get_current_span(context).get_span_context()
+    found = extract.remote_span({"traceparent": traceparent})
+    assert (found is not None) is expected.is_valid
+    if found is not None:
+        assert (found.trace_id, found.span_id) == (expected.trace_id, expected.span_id)
+        assert found.is_sampled is expected.trace_flags.sampled
 
 
 @pytest.mark.parametrize("headers", [{}, {"traceparent": 1}, {"traceparent": "x"}])
