@@ -1,0 +1,148 @@
+"""The budgets, one row each: what is measured, what it may cost, and beside what."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+__all__ = ["BUDGETS", "Budget", "Verdict", "judge"]
+
+Figures = Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class Budget:
+    """One promise about cost."""
+
+    what: str
+    source: str
+    """The module that measures it."""
+    figure: str
+    limit: float
+    unit: str
+    beside: Callable[[Figures], str]
+    """Says what else was measured in the same run, for comparison."""
+    is_floor: bool = False
+    """Whether the limit is a least, not a most."""
+    why_missed: str = ""
+    """What is known of the reason, where the limit is not kept on common machines."""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """A budget and what was reached; None where it could not be measured."""
+
+    budget: Budget
+    reached: float | None
+    beside: str
+    note: str = ""
+
+    @property
+    def is_met(self) -> bool | None:
+        """Whether the limit was kept; None when nothing was measured."""
+        if self.reached is None:
+            return None
+        if self.budget.is_floor:
+            return self.reached >= self.budget.limit
+        return self.reached <= self.budget.limit
+
+    def as_json(self) -> dict[str, Any]:
+        """Return it as plain values."""
+        budget = self.budget
+        return {
+            "what": budget.what,
+            "limit": budget.limit,
+            "bound": "least" if budget.is_floor else "most",
+            "unit": budget.unit,
+            "reached": self.reached,
+            "beside": self.beside,
+            "is_met": self.is_met,
+            "note": self.note,
+        }
+
+
+def judge(budget: Budget, figures: Figures | str) -> Verdict:
+    """Compare a budget with the figures of its source, or with why there are none."""
+    if isinstance(figures, str):
+        return Verdict(budget, None, "", figures)
+    verdict = Verdict(budget, figures[budget.figure], budget.beside(figures))
+    if verdict.is_met:
+        return verdict
+    return Verdict(budget, verdict.reached, verdict.beside, budget.why_missed)
+
+
+_HARDWARE = "depends on the machine: compare with upstream's own span in the same run, left of here"
+
+BUDGETS = (
+    Budget(
+        "task thread, all records of one run, p50", "bench_capture", "run_ours_p50_us", 25, "µs",
+        lambda f: f"upstream span {f['run_upstream_p50_us']:.0f} µs, "
+        f"{f['run_ours_p50_us'] / f['run_upstream_p50_us']:.2f} x",
+        why_missed=_HARDWARE,
+    ),
+    Budget(
+        "task thread, all records of one run, p99", "bench_capture", "run_inside_p99_us", 60,
+        "µs", lambda f: f"p50 inside the hooks {f['run_inside_p50_us']:.0f} µs",
+        why_missed="p99 holds garbage collections and other processes of this machine",
+    ),
+    Budget(
+        "publish, beyond the upstream span, p50", "bench_capture", "publish_ours_p50_us", 15,
+        "µs", lambda f: f"upstream span {f['publish_upstream_p50_us']:.0f} µs, "
+        f"{f['publish_ours_p50_us'] / f['publish_upstream_p50_us']:.2f} x",
+        why_missed="one record with its arguments redacted, one marked span: " + _HARDWARE,
+    ),
+    Budget(
+        "append to journal, p50", "bench_journal", "append_p50_us", 5, "µs",
+        lambda f: f"{f['append_to_write_p50_ratio']:.1f} x a plain write of the same bytes",
+    ),
+    Budget(
+        "redaction of small arguments", "bench_redaction", "small_us", 8, "µs",
+        lambda f: "args=[2, 3], kwargs={'note': 'n'}",
+    ),
+    Budget(
+        "redaction of one argument of 130 kB", "bench_redaction", "large_us", 2000, "µs",
+        lambda f: f"text {f['large_text_us']:.0f} µs, list {f['large_items_us']:.0f} µs",
+    ),
+    Budget(
+        "import into the buffer, per event", "bench_buffer", "append_p50_us", 10, "µs",
+        lambda f: f"{f['append_to_insert_p50_ratio']:.1f} x a plain insert in a batch",
+    ),
+    Budget(
+        "lease and ack, per event", "bench_buffer", "lease_ack_p50_us", 10, "µs",
+        lambda f: f"p99 {f['lease_ack_p99_us']:.1f} µs",
+    ),
+    Budget(
+        "agent, journal to ack, per second of one core", "bench_agent", "per_cpu_s", 15_000,
+        "events", lambda f: f"{f['per_wall_s']:.0f} per second of wall time", is_floor=True,
+    ),
+    Budget(
+        "processor time per task, span included", "bench_worker", "z4j_cpu_us", 90, "µs",
+        lambda f: f"a bare task {f['bare_cpu_us']:.0f} µs, upstream's span alone "
+        f"{f['otel_cpu_us']:.0f} µs",
+        why_missed="upstream's span alone takes the budget here; three records and their "
+        "delivery come on top",
+    ),
+    Budget(
+        "worker slow-down, no-op tasks, prefork, Redis", "bench_worker", "z4j_ratio", 1.10, "x",
+        lambda f: f"bare 1.00 ({f['bare_wall_s']:.2f} s), upstream's span {f['otel_ratio']:.2f}",
+        why_missed="bound by processor time: see the row above",
+    ),
+    Budget(
+        "idle wake-ups per second", "bench_worker", "z4j_wakeups_per_s", 1.0, "/s",
+        lambda f: f"on top of {f['otel_wakeups_per_s']:.1f} /s of a worker without it",
+    ),
+    Budget(
+        "broker connections held", "bench_worker", "z4j_connections", 0, "",
+        lambda f: f"on top of {f['otel_connections']:.0f} of a worker without it",
+    ),
+    Budget(
+        "import, beyond opentelemetry-sdk", "bench_import", "ours_ms", 80, "ms",
+        lambda f: f"{f['ours_ms'] / f['sdk_ms']:.1f} x opentelemetry-sdk ({f['sdk_ms']:.0f} ms)",
+        why_missed="a worker's main process loads the whole agent before it forks, once",
+    ),
+    Budget(
+        "memory after import", "bench_import", "ours_rss_mb", 8, "MiB",
+        lambda f: "on top of Celery and opentelemetry-sdk",
+    ),
+)  # fmt: skip
