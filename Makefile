@@ -71,7 +71,7 @@ bench: venv ## Measure the budgets, as ratios in one run
 	$(BIN)/python tests/bench
 
 truth: venv ## The truth table: every way a task can end, against a real worker
-	$(BIN)/pytest tests/e2e -k truth $(PYTEST_ARGS)
+	$(BIN)/python -m tests.truth
 
 mutants: venv ## Break the code in known ways and see that a test notices
 	$(BIN)/python tests/mutation

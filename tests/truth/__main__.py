@@ -22,7 +22,7 @@ from z4j_otel.cli.demo.stage import Stage, StageError
 
 from .brokers import BROKERS, BrokerMissing
 from .losses import ENDINGS, Loss, measure
-from .stories import Truth, play
+from .stories import IMPOSSIBLE, Truth, play, possible_on
 
 
 def main() -> int:
@@ -41,7 +41,8 @@ def main() -> int:
 def _show_truth(console: Console, name: str) -> bool:
     try:
         with BROKERS[name]() as broker, EmbeddedBrain() as brain, _folder() as folder:
-            truth = play(brain, Stage(folder, brain.environment(), broker=broker))
+            stage = Stage(folder, brain.environment(), broker=broker)
+            truth = play(brain, stage, scenarios=possible_on(name))
     except BrokerMissing as error:
         console.print(f"truth of Celery on prefork, {name}: not run, {error}\n", style="yellow")
         return True
@@ -69,6 +70,8 @@ def _truth_table(name: str, truth: Truth) -> Table:
         state = str(line.row["state"]) if line.row else "no row"
         scenario = line.scenario
         table.add_row(scenario.name, scenario.events, got, state, _mark(line.is_right))
+    for scenario_name, reason in IMPOSSIBLE.get(name, {}).items():
+        table.add_row(scenario_name, reason, "", "", Text("-"))
     return table
 
 

@@ -25,14 +25,18 @@ _IMPOSSIBLE_IN_PROCESS = {
     "cancelled": _NO_TERMINATE,
 }
 IMPOSSIBLE: Mapping[str, Mapping[str, str]] = MappingProxyType(
-    {"prefork": {}, "threads": _IMPOSSIBLE_IN_PROCESS, "solo": _IMPOSSIBLE_IN_PROCESS}
+    {
+        "threads": _IMPOSSIBLE_IN_PROCESS,
+        "solo": _IMPOSSIBLE_IN_PROCESS,
+        "RabbitMQ": {"expired": "RabbitMQ drops an expired message; no worker learns of it"},
+    }
 )
-"""By pool, the scenarios that cannot happen in it, each with the reason."""
+"""By pool or broker, the scenarios that cannot happen there, each with the reason."""
 
 
-def possible_on(pool: str) -> tuple[Scenario, ...]:
-    """Return the scenarios that can happen in a pool."""
-    return tuple(each for each in SCENARIOS if each.name not in IMPOSSIBLE[pool])
+def possible_on(place: str) -> tuple[Scenario, ...]:
+    """Return the scenarios that can happen with a pool or broker."""
+    return tuple(each for each in SCENARIOS if each.name not in IMPOSSIBLE.get(place, {}))
 
 
 @dataclass(frozen=True, slots=True)
