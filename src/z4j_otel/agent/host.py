@@ -107,8 +107,8 @@ class Host:
         self._suspend()
         # A worker is an owner even where its parent is one: it has its own name and tasks.
         os.environ.pop(JOURNAL_VARIABLE, None)
-        if self._seat is None or not self._seat.is_owner:
-            self._pid = 0
+        if self._pid != os.getpid() or self._seat is None or not self._seat.is_owner:
+            self._seat, self._pid = None, 0
         self.sink()
 
     def worker_ready(self, engine: str, worker: Any) -> None:
@@ -247,7 +247,7 @@ class Host:
             )
             return None
         journal = os.environ.get(JOURNAL_VARIABLE)
-        found = seat.guest_of(Path(journal), config) if journal and not self._is_worker else None
+        found = seat.guest_of(Path(journal), config) if journal else None
         if found is None:
             found = seat.owner(config)
             os.environ[JOURNAL_VARIABLE] = str(found.journal_dir)

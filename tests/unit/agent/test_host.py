@@ -107,6 +107,42 @@ def test_a_started_program_is_a_guest_of_its_parent(host: Host, tmp_path: Path) 
     assert b"task.sent" in journalled(tmp_path / "home")
 
 
+def run_beside(code: str) -> None:
+    """Run code in an interpreter that inherits nothing but the environment."""
+    begin = "import os\nfrom z4j_otel.agent.host import JOURNAL_VARIABLE, process_host\n"
+    subprocess.run([sys.executable, "-c", begin + code], check=True)
+
+
+def test_a_spawned_pool_child_is_a_guest(host: Host, tmp_path: Path) -> None:
+    """It inherits nothing but the environment, and claims no files of its own."""
+    host.worker_starting("celery")
+    run_beside("process_host().child_started()")
+    assert [path.name for path in (tmp_path / "home").glob("*.lock")] == [
+        f"buffer-{os.getpid()}.lock"
+    ]
+
+
+def test_a_forked_worker_is_an_owner_beside_its_parent(host: Host) -> None:
+    """A program with an agent may fork and run a worker: that one has tasks of its own."""
+    host.sink()
+    pid = os.fork()
+    if pid == 0:
+        host.worker_starting("celery")
+        os._exit(0 if f"buffer-{os.getpid()}" in os.environ[JOURNAL_VARIABLE] else 1)
+    assert os.waitpid(pid, 0)[1] == 0
+
+
+def test_a_started_worker_is_an_owner_also_when_it_captured_early(host: Host) -> None:
+    """What its application captured while it was imported does not make it a guest for good."""
+    host.sink()
+    run_beside(
+        "process_host().sink()\n"
+        "assert str(os.getpid()) not in os.environ[JOURNAL_VARIABLE]\n"
+        "process_host().worker_starting('celery')\n"
+        "assert str(os.getpid()) in os.environ[JOURNAL_VARIABLE]\n"
+    )
+
+
 def test_a_process_whose_parent_is_gone_becomes_an_owner(host: Host, tmp_path: Path) -> None:
     """A journal that nobody serves is no place to append to."""
     os.environ[JOURNAL_VARIABLE] = str(tmp_path / "home" / "buffer-1.journal")
