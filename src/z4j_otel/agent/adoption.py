@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 
 from z4j_otel.agent.arbiter import Arbiter
@@ -94,7 +94,7 @@ class AdoptingImporter:
         left = SqliteBuffer(files.buffer_path)
         try:
             count = self._take_entries(left, now_ns)
-            count += self._take_journal(files, left.positions(), now_ns)
+            count += self._take_journal(files, left, now_ns)
         finally:
             left.close()
         files.remove()
@@ -118,12 +118,17 @@ class AdoptingImporter:
             left.ack([entry.sequence for entry in entries])
             count += len(entries)
 
-    def _take_journal(self, files: AgentFiles, positions: Mapping[str, str], now_ns: int) -> int:
+    def _take_journal(self, files: AgentFiles, left: EventBuffer, now_ns: int) -> int:
         source = files.journal_dir.name
-        reader = JournalReader(files.journal_dir, positions.get(source))
+        reader = JournalReader(files.journal_dir, left.positions().get(source))
         importer = JournalImporter(reader, self._buffer, self._arbiter(), source=source)
         try:
             count = importer.import_pending(now_ns)
+            if count:
+                # A child that outlives the dead agent goes on appending, perhaps for days:
+                # whoever looks here next begins where we stopped.
+                position = self._buffer.positions()[source]
+                left.append([], now_ns=now_ns, positions={source: position})
             importer.retire()
         finally:
             importer.close()

@@ -112,6 +112,26 @@ def test_what_a_dead_agent_left_is_taken_over_whole(tmp_path: Path) -> None:
     files.close()
 
 
+def test_a_journal_whose_writers_live_on_is_taken_once(tmp_path: Path) -> None:
+    """Only what an orphan appended since the last look is imported, and at last all is gone."""
+    orphans = AgentFiles.claim(tmp_path, 1, "d1")
+    writer = JournalWriter(orphans.journal_dir)
+    orphans.close()
+    buffer = MemoryBuffer()
+    adopting = AdoptingImporter(
+        importer_of(tmp_path / "j", buffer), buffer, home=tmp_path, deployment="d1"
+    )
+    counts = []
+    for turn, task_ids in enumerate((b"ab", b"", b"c", b"", b"")):
+        for task_id in task_ids:
+            writer.append(RECEIVED % bytes([task_id]), now_ns=turn)
+        if turn == 4:
+            writer.close()
+        counts.append(adopting.import_pending(turn * ADOPT_EVERY_NS))
+    assert counts == [2, 0, 1, 0, 0]
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_strangers_files_are_left_alone(tmp_path: Path) -> None:
     """Another deployment's events are not ours to deliver."""
     leave_behind(tmp_path, deployment="other")
