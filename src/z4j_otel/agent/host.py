@@ -176,7 +176,10 @@ class Host:
                     # The interpreter ends: what is captured from here on waits for the
                     # next agent of the deployment.
                     return None
-                self._agent = seat.build_agent(worker=worker or {}, engines=self._engines)
+                # Loaded here: no pool child needs the network, nor the database.
+                from z4j_otel.agent.assembly import build_agent  # noqa: PLC0415 -- see above
+
+                self._agent = build_agent(seat, worker=worker or {}, engines=self._engines)
                 if seat.config.autostart:
                     self._agent.start()
             return self._agent
@@ -196,7 +199,9 @@ class Host:
         self._seat = self._sink = None
         self._engines = ()
         os.environ.pop(JOURNAL_VARIABLE, None)
-        seat.leave(agent.ledger)
+        from z4j_otel.agent.assembly import leave  # noqa: PLC0415 -- loaded with the agent
+
+        leave(seat, agent.ledger)
 
     @guard("end of the agent")
     def _end(self) -> None:
