@@ -111,7 +111,7 @@ class EventSink:
         event = translate(record, event_id=self._event_id(), shared=shared, details=details)
         if not _SAFE_ID.match(event["task_id"]):
             event["task_id"] = self._name(event["task_id"])
-        return canonical.encode(event)
+        return canonical.encode(event, doubtful=(details, self._common))
 
     def _share(self, facts: TaskFacts) -> dict[str, Any]:
         """Work out once what the events of one task, queue and worker have alike."""

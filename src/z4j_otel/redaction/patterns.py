@@ -13,7 +13,7 @@ brain's rules ignore case the way ``re.IGNORECASE`` does.
 from __future__ import annotations
 
 import re
-from functools import lru_cache
+from functools import cache
 from typing import Final, NamedTuple
 
 __all__ = [
@@ -42,10 +42,9 @@ def _rule(needle: str, pattern: str, back: int = 0) -> _TokenRule:
     return _TokenRule(needle, back, pattern)
 
 
-@lru_cache(maxsize=None)
+@cache
 def _compiled(pattern: str) -> re.Pattern[str]:
-    # Most processes never meet a needle, and compiling all rules takes longer than half the
-    # other imports together.
+    # Most processes never meet a needle.
     return re.compile(pattern, re.IGNORECASE)
 
 

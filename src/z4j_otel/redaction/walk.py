@@ -21,7 +21,7 @@ from z4j_otel.redaction.patterns import is_card_number
 from z4j_otel.redaction.policy import REDACTED, RedactionPolicy
 from z4j_otel.redaction.text import MIN_CAP_BYTES, TextRules
 
-__all__ = ["MIN_BUDGET_BYTES", "NO_ROOM", "Rules", "Walk"]
+__all__ = ["MIN_BUDGET_BYTES", "NO_ROOM", "Rules", "Walk", "is_plain"]
 
 MIN_BUDGET_BYTES: Final = 256
 """Smallest budget of a walk."""
@@ -101,7 +101,7 @@ class Walk:
         kind = type(value)
         if kind is str:
             return self._text(value)
-        if _is_plain(value):
+        if is_plain(value):
             return self._charge(value, _SMALL_BYTES)
         if issubclass(kind, _CONTAINERS):
             return self._container(value, kind, in_sequence)
@@ -231,12 +231,12 @@ class Walk:
 
     def _is_secret(self, name: Any, item: Any) -> bool:
         """Tell whether a pair inside a list is a secret, as in a list of headers."""
-        if type(name) is not str or len(name) > _PAIR_NAME_CHARS or _is_plain(item):
+        if type(name) is not str or len(name) > _PAIR_NAME_CHARS or is_plain(item):
             return False
         return self._rules.keys.is_sensitive(name)
 
 
-def _is_plain(value: Any) -> bool:
+def is_plain(value: Any) -> bool:
     """Tell whether a value is None, a bool or a small integer."""
     kind = type(value)
     return value is None or kind is bool or (kind is int and -_SMALL_INT < value < _SMALL_INT)

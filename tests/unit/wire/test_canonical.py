@@ -185,6 +185,14 @@ def test_what_the_brain_tolerates_is_read(data: bytes | str, value: Any) -> None
     assert canonical.decode(data) == value
 
 
+def test_only_the_doubtful_part_is_looked_through() -> None:
+    """The caller answers for the rest; what is named as doubtful is written exactly."""
+    details = {"number": 1e-7}
+    assert canonical.encode({"id": "e1", "data": details}, doubtful=details) == (
+        b'{"data":{"number":1e-07},"id":"e1"}'
+    )
+
+
 def test_an_integral_float_stays_a_float() -> None:
     """1.0 and 1 are different values to a signature."""
     assert canonical.encode(canonical.decode(b"[1.0,1,1e2]")) == b"[1.0,1,100.0]"

@@ -10,7 +10,12 @@ from typing import Any
 from z4j_otel.events import Cause, EventKind, SpanIds, TaskFacts
 from z4j_otel.guard import guard
 from z4j_otel.instrumentors.celery import extract, upstream
-from z4j_otel.instrumentors.tracing import TaskTracer, flush_spans, span_ids_of_current
+from z4j_otel.instrumentors.tracing import (
+    TaskTracer,
+    flush_spans,
+    span_ids,
+    span_ids_of_current,
+)
 from z4j_otel.sinks import current_host
 
 __all__ = ["Run", "RunCapture"]
@@ -75,13 +80,14 @@ class RunCapture:
         """``task_prerun``: the run begins."""
         context = task.request
         facts = extract.facts_of_context(self._tracer.engine, task_id, task.name, context)
-        run = self._runs[task_id] = Run(facts, span_ids_of_current())
+        span = upstream.span_of(task, task_id)
+        ids = span_ids_of_current() if span is None else span_ids(span)
+        run = self._runs[task_id] = Run(facts, ids)
         details: dict[str, Any] = {}
         if context.is_eager:
             details["eager"] = True
             arguments = {"args": context.args, "kwargs": context.kwargs, "eager": True}
             self._tracer.record(EventKind.TASK_RECEIVED, facts, arguments, span=run.span)
-        span = upstream.span_of(task, task_id)
         if span is not None:
             upstream.annotate(span, facts, self.broker_scheme)
         self._tracer.record(EventKind.TASK_STARTED, facts, details, span=run.span)
