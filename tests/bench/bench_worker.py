@@ -30,6 +30,8 @@ ROUNDS = 4
 WARM_TASKS = 600
 IDLE_S = 20.0
 _SETTLE_S = 1.5
+_CALM_S = 6.0
+"""Until then an agent looks into its journal more often."""
 _STARTUP_S = 30.0
 _ROUND_S = 60.0
 _DATABASE = os.environ.get("BENCH_REDIS_URL", "redis://127.0.0.1:6379/15")
@@ -180,7 +182,7 @@ def _busy(workers: list[Worker]) -> dict[str, float]:
 
 
 def _idle(workers: list[Worker]) -> dict[str, float]:
-    time.sleep(_SETTLE_S)
+    time.sleep(_CALM_S)
     begin = {worker.name: processes.voluntary_switches(worker.pid) for worker in workers}
     time.sleep(IDLE_S)
     rates = {
