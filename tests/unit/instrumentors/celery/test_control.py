@@ -21,6 +21,7 @@ class World:
         self.rows = list(rows)
         self.asked = []
         connection = SimpleNamespace(
+            connection_errors=(),
             ensure_connection=lambda **_: None,
             release=lambda: None,
             transport=SimpleNamespace(implements=SimpleNamespace(asynchronous=True)),
