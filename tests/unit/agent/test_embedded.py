@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from celery import Celery
+from opentelemetry.instrumentation.celery import CeleryInstrumentor
 
 from z4j_otel import (
     Agent,
@@ -46,8 +47,9 @@ def app() -> Iterator[Celery]:
     """Give an application whose hooks are gone afterwards."""
     yield Celery("unit", broker="memory://", set_as_current=False)
     process_host().stop()
-    if Z4JCeleryInstrumentor().is_instrumented_by_opentelemetry:
-        Z4JCeleryInstrumentor().uninstrument()
+    for instrumentor in (Z4JCeleryInstrumentor(), CeleryInstrumentor()):
+        if instrumentor.is_instrumented_by_opentelemetry:
+            instrumentor.uninstrument()
 
 
 def kinds(brain: BrainThread) -> list[str]:
