@@ -161,7 +161,8 @@ SCENARIOS: tuple[Scenario, ...] = (
     Scenario(
         "unknown", "is a task that no worker knows",
         lambda app, _: app.send_task("shop.nosuch", (1,)), "received failed", "failure",
-        "shop.nosuch", row={"args": "(1,)", "kwargs": "{}", "exception": "NotRegistered"}, cause="unknown_task",
+        "shop.nosuch", row={"args": "(1,)", "kwargs": "{}", "exception": "NotRegistered"},
+        cause="unknown_task",
     ),
     Scenario(
         "chain", "is the second step of a chain", _chain, RETURNS, "success",
