@@ -44,8 +44,9 @@ __all__ = ["AgentLoop", "Importer", "Parts"]
 _logger = logging.getLogger(__name__)
 
 _BUSY_S: Final = 0.05
-_IDLE_S: Final = 1.2
-"""With heartbeats every 10 s this keeps an idle agent at one wake-up a second."""
+_IDLE_S: Final = 2.0
+"""The longest that the first task after a quiet time waits to be seen. With heartbeats
+every 10 s it keeps an idle agent below one wake-up a second."""
 _FLUSH_LOOK_S: Final = 0.02
 _ANNOUNCE_S: Final = 86_400.0
 _DRAIN_SHARE: Final = 0.5
