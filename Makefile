@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 BRAIN_VENV := .venv-brain
 BRAIN_PACKAGE := z4j==1.13.*
 # Quick suites: no services, no sleeps.
-QUICK := $(wildcard tests/unit tests/conformance)
+QUICK := $(wildcard tests/unit tests/conformance tests/docs/test_pages.py)
 PYTEST_ARGS ?=
 # For `make demo`: BRAIN=z4j runs against the real brain, KEEP=1 leaves all running at the end.
 BRAIN ?=
@@ -14,7 +14,7 @@ KEEP ?=
 BROKER ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help venv brain lint check test demo bench truth mutants clean
+.PHONY: help venv brain lint check test demo bench truth mutants docs screenshots clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -77,7 +77,7 @@ mutants: venv ## Break the code in known ways and see that a test notices
 	$(BIN)/python tests/mutation
 
 docs: venv ## Write docs/reference anew from the code
-	$(BIN)/python tests/docs
+	$(BIN)/python -m tests.docs
 
 screenshots: venv brain ## Write docs/images anew; needs chromium and chromium-driver
 	$(BIN)/python tests/screenshots $(BROKER)

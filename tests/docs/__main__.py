@@ -2,12 +2,7 @@
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).parents[1]))
-
-from docs.generated import DOCS, generated_pages
+from .generated import DOCS, generated_pages
 
 
 def main() -> None:

@@ -73,6 +73,9 @@ The first that has a value wins: argument, environment, file, default. An empty 
 `Z4J_TOKEN_FILE` and `Z4J_HMAC_SECRET_FILE` name files to read the secret from. A variable `Z4J_*`
 that nobody knows is told in a warning with the nearest name, or refused in strict mode.
 
+Accepted, and without effect in this version: `Z4J_TRANSPORT` and `Z4J_AGENT_ID`, as there is no
+HTTPS polling yet, and `Z4J_LOG_LEVEL` outside of `z4j-otel run`, where your logging settings hold.
+
 {_table(("variable", "what it does", "default", "form"), rows)}
 """
 
@@ -103,15 +106,16 @@ def _cli() -> str:
     return f"""{_NOTE}
 # The command `z4j-otel`
 
-Also `python -m z4j_otel`. Exit codes are the same everywhere: 0 all is well, 1 something failed or is
-not healthy, 2 the command line or the configuration is wrong. A message of failure ends with the
+Also `python -m z4j_otel`. Exit codes are the same everywhere: 0 all is well, 1 something failed or
+is not healthy, 2 the command line or the configuration is wrong. A message of failure ends with the
 command to type next.
 
 {sections}"""
 
 
 def _command(name: str, command: click.Command) -> str:
-    parts = [f"## `z4j-otel {name}`", _prose(command.help or "")]
+    summary, _, more = inspect.cleandoc(command.help or "").partition("\n\n")
+    parts = [f"## `z4j-otel {name}`", summary]
     rows = [
         (f"`{', '.join(option.opts)}`", _values(option), option.help or "")
         for option in command.params
@@ -119,8 +123,7 @@ def _command(name: str, command: click.Command) -> str:
     ]
     if rows:
         parts.append(_table(("option", "value", "what it does"), rows))
-    if command.epilog:
-        parts.append(_prose(command.epilog))
+    parts += [_prose(text) for text in (more, command.epilog) if text]
     return "\n\n".join(parts) + "\n"
 
 
@@ -129,7 +132,7 @@ def _values(option: click.Option) -> str:
         return ", ".join(f"`{choice}`" for choice in option.type.choices)
     if option.is_flag:
         return ""
-    return option.metavar or option.type.name
+    return option.metavar or option.type.name.partition(" ")[0]
 
 
 def _prose(text: str) -> str:
@@ -142,7 +145,7 @@ def _paragraph(text: str) -> str:
     if not text.startswith("\b"):
         return text
     title, *lines = text.strip("\b\n").splitlines()
-    return "\n".join([title, "", "```sh", *(line.strip() for line in lines), "```"])
+    return "\n".join([title, "", "```text", *(line.strip() for line in lines), "```"])
 
 
 def _events() -> str:
@@ -152,8 +155,8 @@ def _events() -> str:
 # Events
 
 One event says one thing about one task or worker. It has an `id` (a UUID), a `kind`, the `engine`
-(`celery`), the `task_id`, the time `occurred_at`, and `data`. The dashboard shows the whole `data` in
-a task's timeline. Keys without a value are left out unless stated.
+(`celery`), the `task_id`, the time `occurred_at`, and `data`. The dashboard shows the whole `data`
+in a task's timeline. Keys without a value are left out unless stated.
 
 Every run of a task has exactly one end: {ends}.
 
@@ -200,4 +203,3 @@ def _filled(name: str, parts: dict[str, str]) -> str:
         _, _, after = rest.partition("<!-- end -->")
         text = f"{before}{mark}\n{table}\n<!-- end -->{after}"
     return text
-
