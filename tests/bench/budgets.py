@@ -131,7 +131,8 @@ BUDGETS = (
     Budget(
         "idle wake-ups per second", "bench_worker", "z4j_wakeups_per_s", 1.0, "/s",
         lambda f: f"on top of {f['otel_wakeups_per_s']:.1f} /s of a worker without it",
-        why_missed="the SDK's batch thread and the interpreter's own hand-overs are counted, too",
+        why_missed="the agent's thread wakes about once a second; the SDK's batch thread and "
+        "hand-overs between threads are counted, too",
     ),
     Budget(
         "broker connections held", "bench_worker", "z4j_connections", 0, "",
