@@ -21,6 +21,7 @@ __all__ = [
     "facts_of_context",
     "facts_of_headers",
     "facts_of_request",
+    "failure_details",
     "priority_label",
     "received_details",
     "registered_task",
@@ -148,6 +149,15 @@ def cause_of(exception: BaseException) -> Cause:
     if name == "NotRegistered":
         return Cause.UNKNOWN_TASK
     return Cause.EXCEPTION
+
+
+def failure_details(exception: BaseException, cause: Cause | None = None) -> dict[str, Any]:
+    """Return what a ``task.failed`` has of its exception; the cause follows from it."""
+    return {
+        "exception": exception_text(exception),
+        "exception_type": type(exception).__name__,
+        "cause": (cause or cause_of(exception)).value,
+    }
 
 
 def exception_text(exception: BaseException) -> str:

@@ -131,11 +131,7 @@ class MainProcessCapture:
         self._failing.is_told = True
         context = sender.request if sender.request.id == task_id else None
         facts = self._facts_of_lost(sender, task_id, context)
-        details: dict[str, Any] = {
-            "exception": extract.exception_text(exception),
-            "exception_type": type(exception).__name__,
-            "cause": extract.cause_of(exception).value,
-        }
+        details = extract.failure_details(exception)
         if text:
             details["traceback"] = text
         self._tracer.record(EventKind.TASK_FAILED, facts, details)
@@ -199,7 +195,20 @@ class MainProcessCapture:
         requeue = kwargs.get("requeue", args[0] if args else False)
         if requeue and self._failing.exception is not None:
             self._tell_redelivery(instance)
+        elif not requeue:
+            self._tell_rejection(instance)
         return wrapped(*args, **kwargs)
+
+    @guard("capture of a rejection")
+    def _tell_rejection(self, request: Any) -> None:
+        """Older Celery (before 5.5) tells nobody that a task rejected its message for good."""
+        exception = self._failing.exception
+        if exception is None or self._failing.is_told:
+            return
+        if extract.cause_of(exception) is Cause.REJECTED:
+            facts = extract.facts_of_request(self._tracer.engine, request)
+            details = extract.failure_details(exception)
+            self._tracer.record(EventKind.TASK_FAILED, facts, details)
 
     @guard("capture of a redelivery")
     def _tell_redelivery(self, request: Any) -> None:

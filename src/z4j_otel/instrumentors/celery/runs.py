@@ -138,11 +138,7 @@ class RunCapture:
     ) -> None:
         """Record that a run failed, and mark its span."""
         cause = cause or extract.cause_of(exception)
-        details: dict[str, Any] = {
-            "exception": extract.exception_text(exception),
-            "exception_type": type(exception).__name__,
-            "cause": cause.value,
-        }
+        details = extract.failure_details(exception, cause)
         if traceback:
             details["traceback"] = traceback
         throws = getattr(task, "throws", ())

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from billiard.exceptions import TimeLimitExceeded, WorkerLostError
+from celery.exceptions import Reject
 
 
 def failure(exception: BaseException) -> SimpleNamespace:
@@ -76,6 +77,20 @@ def test_a_requeued_message_is_told_as_a_retry_before_it_goes_back(
     main.around_failure(handling, request, (failure(WorkerLostError("x")),), {})
     assert order == [["retried"]]
     assert recorder.last("retried").details["reason"] == "worker lost"
+
+
+def test_a_rejection_for_good_is_a_failure_where_celery_tells_nobody(
+    capture: Any, recorder: Any, request_of: Any
+) -> None:
+    """Older Celery signals nothing for `Reject(requeue=False)`; newer ones do it themselves."""
+    main, request = capture.main_process, request_of()
+
+    def handling(*_args: Any, **_kwargs: Any) -> None:
+        main.around_reject(lambda *_a, **_k: None, request, (), {"requeue": False})
+
+    main.around_failure(handling, request, (failure(Reject("malformed", requeue=False)),), {})
+    assert recorder.kinds() == ["failed"]
+    assert recorder.last("failed").details["cause"] == "rejected"
 
 
 def test_a_child_lost_after_it_stored_success_is_a_success(
