@@ -201,7 +201,7 @@ class MainProcessCapture:
 
     @guard("capture of a rejection")
     def _tell_rejection(self, request: Any) -> None:
-        """Older Celery (before 5.5) tells nobody that a task rejected its message for good."""
+        """Older Celery (5.3, for one) tells nobody that a task rejected its message for good."""
         exception = self._failing.exception
         if exception is None or self._failing.is_told:
             return
