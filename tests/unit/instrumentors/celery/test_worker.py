@@ -11,6 +11,8 @@ from celery.concurrency.solo import TaskPool as SoloPool
 from z4j_otel.instrumentors.celery.worker import Whereabouts, WorkerView
 
 APP = Celery("x", broker="redis://user:hunter2@host/0", set_as_current=False)
+# Otherwise the first look at its tasks does it, perhaps while a test has replaced ``conf``.
+APP.finalize()
 
 
 class KillingPool(BasePool):
