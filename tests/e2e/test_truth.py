@@ -36,7 +36,12 @@ class GivenBrain(InstalledBrain):
     def commands(self):
         """Return the status of each command this agent was sent, by action."""
         rows = self._brain.api.list_all("commands")
-        return {r["action"]: r["status"] for r in rows if r["agent_id"] == self._agent.agent_id}
+        # The brain itself asks after old tasks that other tests left behind.
+        return {
+            row["action"]: row["status"]
+            for row in rows
+            if row["agent_id"] == self._agent.agent_id and row["action"] != "reconcile_task"
+        }
 
 
 def played(request, folder, place):

@@ -8,7 +8,7 @@ journal's order, which is causal. Three things are left to settle before the bra
   later ones are counted and dropped; so is a start that comes after the end.
 * *one event per kind and second.* The brain keeps one event per task, kind and whole
   second (PROTOCOL §5.3). A second one in the same second is moved to the next free second,
-  with the true time in ``observed_at``; times within a task never go back (LIVE §4).
+  with the true time in ``observed_at``; times within a task never go back (seen in z4j 1.13).
 * *what only two processes together know.* ``prefetch_wait_ms`` of a start, ``runtime_ms``
   of an end that the main process reported, and the span that a killed child left open.
 

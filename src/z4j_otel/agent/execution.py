@@ -31,7 +31,7 @@ __all__ = ["CommandRunner", "allow_all", "failed", "select_engine"]
 _logger = logging.getLogger(__name__)
 
 _ALWAYS_SENT: Final = frozenset({Action.RECONCILE_TASK.value})
-"""The brain sends these whatever an engine advertises (LIVE §4)."""
+"""The brain sends these whatever an engine advertises (seen in z4j 1.13)."""
 _CAPABILITY_OF: Final = {"dlq.list": "list_dead_letters"}
 
 

@@ -23,7 +23,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from z4j_otel.config import is_configured
+from z4j_otel.config import half_configured, is_configured
 from z4j_otel.errors import ConfigError
 from z4j_otel.events import RecordSink
 from z4j_otel.guard import guard
@@ -269,7 +269,7 @@ class Host:
             return  # the parent of this process has told it
         self._refusal = str(error)
         _logger.error(
-            "z4j-otel is off in this process: %s; check with: z4j-otel doctor",
+            "z4j-otel is off in this process: %s; correct it and start the process again",
             error,
             extra={"action": "configuration_refused"},
         )
@@ -279,6 +279,12 @@ class Host:
     def before_instrumentors(self) -> None:
         """Note that the loader is about to activate every instrumentor."""
         self._is_auto = self._is_activating = True
+        if missing := half_configured(os.environ):
+            _logger.warning(
+                "z4j-otel is off in this process: %s is not set; set it, or unset the other Z4J_*",
+                missing,
+                extra={"action": "half_configured"},
+            )
         if _is_strict() and is_configured(os.environ):
             from z4j_otel.config import load_config  # noqa: PLC0415 -- see _new_seat
 

@@ -3,7 +3,7 @@
 Theory of operation
     *Speed.* Batches are halved, down to 25, when acks take longer than five seconds, and
     doubled again, up to 200, when they do not. Larger batches cost latency and win nothing
-    (LIVE §2).
+    (seen in z4j 1.13).
 
     *Trust.* When the brain ends a connection over what we sent, the oldest batch that was
     out is suspected: one batch at a time is sent from then on, a quarter of its size, until

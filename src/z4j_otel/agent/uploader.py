@@ -4,7 +4,7 @@ Theory of operation
     *Batches.* Up to 200 events are leased, joined and signed as one ``event_batch``; at
     most four batches are out at a time. While anything is out, a batch that is not full
     waits up to a second for more events, because a brain takes a batch of 200 for little
-    more than the price of five (LIVE §2).
+    more than the price of five (seen in z4j 1.13).
 
     *Acks.* A batch leaves the buffer when a frame with its id in ``acked_id`` arrives,
     whatever the counts in it say. Without an ack for 90 s it is sent again under the same

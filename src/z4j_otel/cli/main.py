@@ -19,12 +19,13 @@ from z4j_otel.errors import ConfigError, EngineUnavailable, Z4JOtelError
 
 __all__ = ["SUBCOMMANDS", "cli", "main"]
 
+_HELP: Final = "z4j-otel run --help"
+"""The command that lists what can be set."""
+
 SUBCOMMANDS: Final = {
     "demo": "The tour: a worker, its tasks, a brain and its commands, in one terminal.",
     "brain": "Run the embedded brain and watch tasks live.",
     "run": "Run the agent as a process of its own.",
-    "doctor": "Find out why nothing arrives at the brain.",
-    "status": "Show the agents on this machine and what waits in their buffers.",
     "version": "Print the versions that matter in a bug report.",
 }
 """Every subcommand with its line of help, in the order of the list."""
@@ -68,9 +69,9 @@ class _LazyGroup(click.Group):
             text = f"engine {error.engine!r} is not installed"
             raise Failure(text, then=then, exit_code=EXIT_USAGE) from error
         except ConfigError as error:
-            raise Failure(str(error), then="z4j-otel doctor", exit_code=EXIT_USAGE) from error
+            raise Failure(str(error), then=_HELP, exit_code=EXIT_USAGE) from error
         except Z4JOtelError as error:
-            raise Failure(str(error), then="z4j-otel doctor", exit_code=EXIT_FAILED) from error
+            raise Failure(str(error), then=_HELP, exit_code=EXIT_FAILED) from error
 
 
 def _module(name: str) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from z4j_otel.config.presence import is_configured
+from z4j_otel.config.presence import half_configured, is_configured
 
 if TYPE_CHECKING:
     from z4j_otel.config.parsing import Kind, Setting
@@ -17,7 +17,16 @@ if TYPE_CHECKING:
     from z4j_otel.config.secret import Secret
     from z4j_otel.config.settings import SETTINGS, AgentConfig
 
-__all__ = ["SETTINGS", "AgentConfig", "Kind", "Secret", "Setting", "is_configured", "load_config"]
+__all__ = [
+    "SETTINGS",
+    "AgentConfig",
+    "Kind",
+    "Secret",
+    "Setting",
+    "half_configured",
+    "is_configured",
+    "load_config",
+]
 
 _HOMES = {
     "SETTINGS": "settings",

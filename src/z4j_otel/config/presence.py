@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-__all__ = ["is_configured"]
+__all__ = ["half_configured", "is_configured"]
 
 
 def is_configured(environ: Mapping[str, str]) -> bool:
@@ -23,3 +23,15 @@ def is_configured(environ: Mapping[str, str]) -> bool:
         return True
     has_token = environ.get("Z4J_TOKEN") or environ.get("Z4J_TOKEN_FILE")
     return bool(environ.get("Z4J_BRAIN_URL") and has_token)
+
+
+def half_configured(environ: Mapping[str, str]) -> str | None:
+    """Return the variable that is missing where only one of brain and token is set.
+
+    Somebody meant to switch z4j-otel on, and would wonder why nothing happens.
+    """
+    has_token = environ.get("Z4J_TOKEN") or environ.get("Z4J_TOKEN_FILE")
+    has_url = environ.get("Z4J_BRAIN_URL")
+    if environ.get("Z4J_CONFIG") or bool(has_token) == bool(has_url):
+        return None
+    return "Z4J_TOKEN" if has_url else "Z4J_BRAIN_URL"

@@ -1,7 +1,7 @@
 """The table of settings: each field of ``AgentConfig`` is one row.
 
-A row says type, default, bounds and help at once; the resolver, ``z4j-otel doctor`` and
-the reference documentation read the table from here.
+A row says type, default, bounds and help at once; the resolver and the
+reference documentation read the table from here.
 """
 
 from __future__ import annotations

@@ -210,7 +210,6 @@ class BrainThread:
             "Z4J_TOKEN": agent.token,
             "Z4J_HMAC_SECRET": agent.hmac_secret,
             "Z4J_PROJECT_ID": agent.project,
-            "Z4J_DEV_MODE": "1",
         }
 
     def __enter__(self) -> BrainThread:  # noqa: PYI034 -- Self needs Python 3.11

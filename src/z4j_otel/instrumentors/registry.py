@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, Final
 
-from z4j_otel.errors import EngineUnavailable
+from z4j_otel.errors import ConfigError, EngineUnavailable
 from z4j_otel.instrumentors.adapter import EngineAdapter
 
 __all__ = ["ENTRY_POINT_GROUP", "Engine", "find_engines", "load_engine"]
@@ -84,12 +84,16 @@ def load_engine(name: str, engines: dict[str, Engine] | None = None) -> Engine:
         engines: Where to look; everything :func:`find_engines` finds by default.
 
     Raises:
-        EngineUnavailable: No such engine is known, or its package is not installed.
+        ConfigError: No such engine is known.
+        EngineUnavailable: Its package is not installed.
     """
-    engine = (find_engines() if engines is None else engines).get(name)
-    if engine is None or not engine.is_installed:
+    known = find_engines() if engines is None else engines
+    if name not in known:
+        expected = f"there is no engine {name!r}; this version knows: {', '.join(sorted(known))}"
+        raise ConfigError("engines", "argument", expected)
+    if not known[name].is_installed:
         raise EngineUnavailable(name)
-    return engine
+    return known[name]
 
 
 def _own_engines() -> Iterator[tuple[str, Callable[[], Any]]]:

@@ -172,6 +172,17 @@ def test_strict_mode_ends_the_process_on_wrong_settings(
         host.before_instrumentors()
 
 
+def test_a_half_set_environment_is_told(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Whoever sets a brain and forgets the token would wonder why nothing happens."""
+    monkeypatch.setenv("Z4J_BRAIN_URL", "http://127.0.0.1:1")
+    monkeypatch.delenv("Z4J_TOKEN", raising=False)
+    with caplog.at_level(logging.WARNING):
+        Host().before_instrumentors()
+    assert "Z4J_TOKEN is not set" in caplog.text
+
+
 def test_explicit_settings_that_are_wrong_are_raised(host: Host) -> None:
     """In code, the caller is told."""
     with pytest.raises(ConfigError, match="heartbeat_seconds"):

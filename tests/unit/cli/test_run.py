@@ -122,11 +122,11 @@ def test_a_disabled_agent_does_not_run():
 
 
 def test_an_engine_nobody_knows_is_a_usage_error():
-    """The error ends in the package to install."""
+    """The error names the engines there are."""
     result = invoke(FakeHost(), "--engine", "nonsense")
 
     assert result.exit_code == 2
-    assert "pip install 'z4j-otel[nonsense]'" in result.output
+    assert "no engine 'nonsense'; this version knows: celery" in result.output
 
 
 def test_a_process_with_another_agent_is_refused(app_module):

@@ -90,7 +90,7 @@ def _accounting(report: Path) -> tuple[str, str, bool]:
     )
     dropped = lost + sum(sum(agent["dropped"].values()) for agent in agents)
     text = (
-        f"{captured} captured = {acked} delivered + {told_twice} told twice + "
+        f"{captured} captured = {acked} delivered + {told_twice} duplicates held back + "
         f"{waiting} waiting + {dropped} dropped ({len(agents)} agents)"
     )
     balances = captured == acked + told_twice + waiting + dropped
