@@ -82,7 +82,8 @@ def translate(
         "id": event_id,
         "kind": record.kind.value,
         "engine": facts.engine,
-        "task_id": facts.task_id[:MAX_TASK_ID_CHARS],
+        # Applications pass UUID objects and numbers as task ids, and Celery lets them.
+        "task_id": str(facts.task_id)[:MAX_TASK_ID_CHARS],
         "occurred_at": iso_utc(record.occurred_at_ns),
         "data": data,
     }

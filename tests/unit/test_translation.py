@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from typing import Any
 
 import pytest
@@ -44,6 +45,12 @@ def test_span_ids_are_hexadecimal() -> None:
 def test_an_overlong_task_id_is_cut() -> None:
     """A longer one would be dropped by the brain with the whole event."""
     assert len(event_of(TaskFacts("celery", "x" * 300, "n"))["task_id"]) == 200
+
+
+@pytest.mark.parametrize("task_id", [uuid.UUID(int=7), 7])
+def test_a_task_id_that_is_no_text_becomes_one(task_id: Any) -> None:
+    """Celery accepts UUID objects and numbers."""
+    assert event_of(TaskFacts("celery", task_id, "n"))["task_id"] == str(task_id)
 
 
 @pytest.mark.parametrize(

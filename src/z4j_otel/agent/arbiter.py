@@ -62,10 +62,19 @@ class _Head(msgspec.Struct, gc=False):
 class _Story:
     """What is known of one task."""
 
-    __slots__ = ("has_ended", "last_ns", "received_ns", "sent", "start", "started_ns", "used")
+    __slots__ = (
+        "has_ended",
+        "is_retried",
+        "last_ns",
+        "received_ns",
+        "sent",
+        "start",
+        "started_ns",
+        "used",
+    )
 
     def __init__(self) -> None:
-        self.has_ended = False
+        self.has_ended = self.is_retried = False
         self.sent: tuple[int, str] | None = None
         self.received_ns = 0
         self.started_ns = 0
@@ -135,10 +144,11 @@ class Arbiter:
             story.has_ended = False
             story.start = None
             return True
-        if story.has_ended:
+        if story.has_ended and not _undoes_retry(story, head):
             return False
         if kind in _ENDS:
             story.has_ended = True
+            story.is_retried = kind == "task.retried"
         return True
 
     @staticmethod
@@ -187,12 +197,20 @@ class Arbiter:
             while (head.kind, second) in story.used:
                 second += 1
             told_ns = second * _NS
+        if told_ns // _NS > story.last_ns // _NS:
+            # Told times never go back, so the seconds before cannot be met again.
+            story.used = {used for used in story.used if used[1] >= second}
         story.used.add((head.kind, second))
         story.last_ns = told_ns
         if told_ns == occurred_ns:
             return event
         moved = _with_data(event, {"observed_at": head.occurred_at})
         return _with_time(moved, iso_utc(told_ns))
+
+
+def _undoes_retry(story: _Story, head: _Head) -> bool:
+    """Whether a retry that was recorded could not be published: Celery then rejects the task."""
+    return story.is_retried and head.kind == "task.failed" and head.data.cause == "rejected"
 
 
 def _with_prefetch_wait(event: bytes, received_ns: int, started_ns: int) -> bytes:

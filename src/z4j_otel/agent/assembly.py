@@ -80,13 +80,14 @@ def build_agent(
     return agent
 
 
-def leave(seat: Seat, ledger: Ledger) -> None:
+def leave(seat: Seat, ledger: Ledger | None) -> None:
     """Give up the files; they are deleted when nothing is left in them."""
     if seat.files is None:
         return
     seat.journal.close()
     waiting = _empty(seat, seat.files)
-    _report({**ledger.snapshot(), "waiting": waiting})
+    if ledger is not None:
+        _report({**ledger.snapshot(), "waiting": waiting})
     if not waiting:
         seat.files.remove()
     seat.files.close()

@@ -193,7 +193,7 @@ class Host:
     def stop(self) -> None:
         """Deliver what is left within the deadline, and end the agent's thread."""
         agent, seat = self._agent, self._seat
-        if agent is None or seat is None or self._pid != os.getpid():
+        if seat is None or not seat.is_owner or self._pid != os.getpid():
             return
         self._suspend()
         self._seat = self._sink = None
@@ -201,7 +201,7 @@ class Host:
         os.environ.pop(JOURNAL_VARIABLE, None)
         from z4j_otel.agent.assembly import leave  # noqa: PLC0415 -- loaded with the agent
 
-        leave(seat, agent.ledger)
+        leave(seat, agent.ledger if agent is not None else None)
 
     @guard("end of the agent")
     def _end(self) -> None:

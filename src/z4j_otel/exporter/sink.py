@@ -26,6 +26,8 @@ _TRACEBACK_BYTES = 8000
 """The brain keeps the first 8192 characters (PROTOCOL §5.6): ours is cut below that, and
 keeps its end, where the raising frame is."""
 _EXCEPTION_BYTES = 2000
+_PLAIN_INTS = 10**12
+"""Integers beyond it may be card numbers, or have more digits than JSON parsers take."""
 _ID_KEYS = frozenset({"parent_task_id", "root_task_id", "group_id"})
 _MAX_SHARED = 1024
 
@@ -126,7 +128,8 @@ class EventSink:
         for key, value in details.items():
             if (
                 value is None
-                or type(value) in (bool, int, float)
+                or type(value) in (bool, float)
+                or (type(value) is int and -_PLAIN_INTS < value < _PLAIN_INTS)
                 or (key in _ID_KEYS and type(value) is str and _SAFE_ID.match(value))
             ):
                 redacted[key] = value

@@ -166,6 +166,22 @@ def test_an_event_that_cannot_be_read_passes_unchanged(raw: bytes) -> None:
     assert Arbiter().judge(raw) == raw
 
 
+def test_a_retry_that_could_not_be_published_ends_as_a_failure() -> None:
+    """The retry is recorded before its publish; when that fails, Celery rejects the task."""
+    run = [event("received"), event("started", 1), event("retried", 2, retry_count=1)]
+    out = told(Arbiter(), *run, event("failed", 3, cause="rejected"), event("failed", 4))
+    assert kinds(out) == ["received", "started", "retried", "failed"]
+
+
+def test_memory_of_a_task_that_retries_for_ever_is_bounded() -> None:
+    """Seconds that are over cannot collide any more, so they are forgotten."""
+    arbiter = Arbiter()
+    for second in range(100):
+        told(arbiter, event("received", second), event("retried", second + 0.5))
+    (story,) = arbiter._stories.values()
+    assert len(story.used) <= 4
+
+
 def test_memory_is_bounded_by_the_number_of_tasks() -> None:
     """The least recently seen task is forgotten first."""
     arbiter = Arbiter(max_tasks=1)

@@ -69,6 +69,13 @@ def test_a_workers_agent_starts_when_the_worker_is_ready(host: Host) -> None:
     assert host.agent is not None
 
 
+def test_a_worker_that_never_became_ready_leaves_no_files(host: Host, tmp_path: Path) -> None:
+    """It had claimed them before its pool; its broker may have been away."""
+    host.worker_starting("celery")
+    host.worker_stopping()
+    assert list((tmp_path / "home").iterdir()) == []
+
+
 def test_an_agent_started_too_early_is_put_off_until_the_pool_is_there(host: Host) -> None:
     """Application code may install the agent while a worker imports it."""
     host.configure({})

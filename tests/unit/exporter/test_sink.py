@@ -50,6 +50,13 @@ def test_secrets_do_not_pass() -> None:
     assert data["exception"].endswith("at 3")
 
 
+def test_a_number_that_is_a_card_does_not_pass() -> None:
+    """A result may be a bare number."""
+    assert emit({"result": 4111111111111111})["data"]["result"] == "[REDACTED]"
+    assert emit({"result": 10**5000})["data"]["result"] != 10**5000
+    assert emit({"result": 17})["data"]["result"] == 17
+
+
 def test_a_long_traceback_keeps_its_end() -> None:
     """The raising frame is at the end; the brain keeps 8192 characters."""
     text = (

@@ -322,7 +322,7 @@ def test_a_flipped_bit_ends_the_session(
 ) -> None:
     """Whatever bit of a command changes, the agent does not act on it."""
     agent, brain = new_pair()
-    payload = CommandPayload(action="cancel_task", parameters={"task_id": "é", "x": [1e-9]})
+    payload = CommandPayload(action="cancel_task", parameters={"task_id": "é", "x": [0.5]})
     data = bytearray(brain.send_command("c-1", payload, now_ns=now_ns))
     data[position % len(data)] ^= 1 << bit
     with pytest.raises(RemoteWireError):

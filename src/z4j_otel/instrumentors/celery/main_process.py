@@ -39,10 +39,13 @@ class MainProcessCapture:
     @guard("start of the agent's files")
     def worker_starting(self, sender: Any = None, **_kwargs: Any) -> None:
         """``worker_init``: before the pool is forked."""
+        # First: whatever else fails here, the files are claimed before the fork.
+        current_host().worker_starting(self._tracer.engine)
         app = getattr(sender, "app", None)
         url = app.conf.broker_url if app is not None else None
+        if isinstance(url, (list, tuple)):
+            url = url[0] if url else None
         self._runs.broker_scheme = urlsplit(url).scheme.partition("+")[0] if url else "celery"
-        current_host().worker_starting(self._tracer.engine)
 
     @guard("start of the agent")
     def worker_ready(self, sender: Any = None, **_kwargs: Any) -> None:

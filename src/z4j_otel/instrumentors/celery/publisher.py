@@ -61,7 +61,7 @@ class PublisherCapture:
     @guard("capture of a publish")
     def after_publish(self, headers: dict[str, Any] | None = None, **_kwargs: Any) -> None:
         """``after_task_publish``: the broker took it."""
-        pending = self._pending.pop(headers.get("id", ""), None) if headers else None
+        pending = self._pending.pop(str(headers.get("id", "")), None) if headers else None
         if pending is None or headers is None:
             return
         facts, details = pending

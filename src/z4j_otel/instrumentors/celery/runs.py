@@ -193,7 +193,8 @@ class RunCapture:
         given = kwargs.get("exc", args[2] if len(args) > 2 else None)  # noqa: PLR2004 -- retry(args, kwargs, exc)
         run.retry_cause = given if isinstance(given, BaseException) else sys.exc_info()[1]
         if context.is_eager:
-            limit = kwargs.get("max_retries") or task.max_retries
+            asked = kwargs.get("max_retries")
+            limit = task.max_retries if asked is None else asked
             # An eager retry runs inside this call; there is no publish to record it at.
             if limit is None or run.facts.attempt < limit:
                 self.retried(run, given, run.facts.attempt + 1, None)

@@ -157,3 +157,14 @@ def test_the_worker_reports_its_start_readiness_and_end(capture: Any, recorder: 
     main.worker_ready(sender=None)
     main.worker_stopped()
     assert recorder.calls == ["worker_starting", "worker_ready", "worker_stopping"]
+
+
+def test_a_list_of_brokers_does_not_keep_the_files_from_being_claimed(
+    capture: Any, recorder: Any
+) -> None:
+    """Celery takes several URLs for failover; the first one names the scheme."""
+    conf = SimpleNamespace(broker_url=["rediss://a", "redis://b"])
+    sender = SimpleNamespace(app=SimpleNamespace(conf=conf))
+    capture.main_process.worker_starting(sender=sender)
+    assert recorder.calls == ["worker_starting"]
+    assert capture.runs.broker_scheme == "rediss"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from types import SimpleNamespace
 from typing import Any
 
@@ -36,6 +37,13 @@ def test_the_publishing_span_is_read_from_the_message(capture: Any, recorder: An
         int("b" * 16, 16),
         True,
     )
+
+
+def test_a_task_id_that_is_no_text_is_told(capture: Any, recorder: Any) -> None:
+    """`apply_async(task_id=uuid4())` works in Celery, so it works here."""
+    publish(capture, id=uuid.UUID(int=7))
+    assert recorder.kinds() == ["sent"]
+    assert capture.publisher._pending == {}
 
 
 def test_a_publish_that_failed_is_not_told(capture: Any, recorder: Any) -> None:

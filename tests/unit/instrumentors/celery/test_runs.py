@@ -103,6 +103,17 @@ def test_an_eager_retry_is_told_before_the_next_run(app: Any, recorder: Any) -> 
     assert recorder.last("succeeded").facts.attempt == 1
 
 
+def test_an_eager_retry_that_is_not_allowed_is_a_failure(app: Any, recorder: Any) -> None:
+    """`max_retries=0` in the call means none, whatever the task allows."""
+
+    @app.task(name="u.never", bind=True, max_retries=3)
+    def never(self: Any) -> None:
+        self.retry(exc=ConnectionError("busy"), max_retries=0)
+
+    never.apply()
+    assert recorder.kinds() == [*FULL_RUN, "failed"]
+
+
 def test_a_published_retry_ends_the_run_before_the_message_leaves(
     app: Any, capture: Any, recorder: Any
 ) -> None:
