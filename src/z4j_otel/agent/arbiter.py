@@ -146,10 +146,26 @@ class Arbiter:
             return True
         if story.has_ended and not _undoes_retry(story, head):
             return False
+        if kind == "task.started" and story.start is not None:
+            self._restart(story, head)
+            return False
         if kind in _ENDS:
             story.has_ended = True
             story.is_retried = kind == "task.retried"
         return True
+
+    def _restart(self, story: _Story, head: _Head) -> None:
+        """Note that a pool ran a task again whose child died before it could say so.
+
+        Celery tells nobody, so to the operator it stays one attempt; the first run's span
+        is ended for it.
+        """
+        assert story.start is not None
+        now_ns = parse_iso_ns(head.occurred_at)
+        if story.start.span_id and self._on_lost_span is not None:
+            self._on_lost_span(_lost_span(head, story.start, story.started_ns, now_ns))
+        story.start = head.data
+        story.started_ns = now_ns
 
     @staticmethod
     def _is_new_publish(story: _Story, data: _Data) -> bool:
@@ -248,6 +264,6 @@ def _lost_span(head: _Head, start: _Data, started_ns: int, ended_ns: int) -> Los
         is_sampled=start.trace_sampled,
         started_ns=started_ns,
         ended_ns=ended_ns,
-        cause="revoked" if head.data.terminated else head.data.cause,
+        cause="revoked" if head.data.terminated else head.data.cause or "worker_lost",
         error_type=head.data.exception_type or "Terminated",
     )

@@ -65,6 +65,19 @@ def test_a_start_after_the_end_is_dropped() -> None:
     assert kinds(out) == ["received", "revoked"]
 
 
+def test_a_run_that_the_pool_began_again_unannounced_is_one_start() -> None:
+    """A child may die before its pool knows that it had begun; the pool then sends it again."""
+    lost: list[LostSpan] = []
+    arbiter = Arbiter(on_lost_span=lost.append)
+    starts = [
+        event("started", at, span_id=name * 16, trace_id="a" * 32)
+        for at, name in ((1, "b"), (2, "c"))
+    ]
+    out = told(arbiter, event("received"), *starts, event("failed", 3, cause="worker_lost"))
+    assert kinds(out) == ["received", "started", "failed"]
+    assert [span.span_id[0] for span in lost] == ["b", "c"]
+
+
 def test_a_redelivery_is_a_new_run() -> None:
     """After a new arrival of the same id, start and end are told again."""
     run = [event("received"), event("started", 1), event("retried", 2, retry_count=1)]

@@ -44,8 +44,12 @@ _REDIS_PRIORITY: Final = {"critical": 0, "high": 3, "normal": 6, "low": 9}
 
 
 @contextmanager
-def broker_connection(app: Any) -> Iterator[Any]:
+def broker_connection(app: Any, *, is_fresh: bool = False) -> Iterator[Any]:
     """Lend a live connection of the app's pool, replaced in the pool after an error.
+
+    Args:
+        app: The Celery app.
+        is_fresh: Open it anew, even if it looks alive.
 
     Raises:
         AdapterError: No connection is free within 2 seconds, or the broker cannot be
@@ -58,6 +62,8 @@ def broker_connection(app: Any) -> Iterator[Any]:
         raise AdapterError(f"no broker connection is free ({type(error).__name__})") from error
     try:
         try:
+            if is_fresh:
+                connection.collapse()
             connection.ensure_connection(max_retries=1, interval_start=0.1, timeout=_CONNECT_S)
         except Exception as error:
             message = f"the broker cannot be reached ({type(error).__name__})"
@@ -79,7 +85,8 @@ def _with_connection(app: Any, use: Callable[[Any], _T]) -> _T:
             lost = connection.connection_errors
             return use(connection)
     except lost:
-        with broker_connection(app) as connection:
+        # Whatever shut this one may have shut all that the pool holds.
+        with broker_connection(app, is_fresh=True) as connection:
             return use(connection)
 
 

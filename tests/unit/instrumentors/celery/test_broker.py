@@ -49,6 +49,9 @@ class Connection:
         if self.error is not None:
             raise self.error
 
+    def collapse(self):
+        """Close without a word."""
+
     def release(self):
         """Go back to the pool."""
         self.is_released = True
