@@ -63,7 +63,7 @@ def broker_connection(app: Any, *, is_fresh: bool = False) -> Iterator[Any]:
     try:
         try:
             if is_fresh:
-                connection.collapse()
+                connection.collect()
             connection.ensure_connection(max_retries=1, interval_start=0.1, timeout=_CONNECT_S)
         except Exception as error:
             message = f"the broker cannot be reached ({type(error).__name__})"

@@ -49,7 +49,7 @@ class Connection:
         if self.error is not None:
             raise self.error
 
-    def collapse(self):
+    def collect(self):
         """Close without a word."""
 
     def release(self):

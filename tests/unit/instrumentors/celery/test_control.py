@@ -22,7 +22,7 @@ class World:
         self.asked = []
         connection = SimpleNamespace(
             connection_errors=(),
-            collapse=lambda: None,
+            collect=lambda: None,
             ensure_connection=lambda **_: None,
             release=lambda: None,
             transport=SimpleNamespace(implements=SimpleNamespace(asynchronous=True)),
