@@ -58,7 +58,8 @@ MUTANTS = (
     ),
     Mutant(
         "arbiter: a second end passes",
-        "agent/arbiter.py", "if story.has_ended and", "if False and", "tests/unit/agent/test_arbiter.py",
+        "agent/arbiter.py", "if story.has_ended and", "if False and",
+        "tests/unit/agent/test_arbiter.py",
     ),
     Mutant(
         "buffer: acked entries stay",
