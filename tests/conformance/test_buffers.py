@@ -11,7 +11,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from z4j_otel.buffer.base import COMMAND_AGE_S, DropReason, EntryKind, EventBuffer
+from z4j_otel.buffer.base import COMMAND_AGE_S, DropReason, EntryKind, EventBuffer, Legacy
 from z4j_otel.buffer.memory import MemoryBuffer
 from z4j_otel.buffer.sqlite import SqliteBuffer
 from z4j_otel.errors import BufferError_
@@ -84,6 +84,59 @@ def test_stats_count_entries_bytes_and_the_oldest(buffer: EventBuffer) -> None:
     assert (buffer.stats().entries, buffer.stats().bytes, buffer.stats().oldest_ns) == (2, 5, 5)
     buffer.ack([first.sequence])
     assert (buffer.stats().entries, buffer.stats().bytes, buffer.stats().oldest_ns) == (1, 2, 6)
+
+
+def test_what_was_stored_is_acked_held_or_dropped(make: Make) -> None:
+    """Of each kind, at any time; an entry that is too large was stored and dropped."""
+    buffer = make(max_events=3, max_bytes=100)
+    buffer.append([*events(b"1", b"2", b"3", b"x" * 101), (RESULT, b"r")], now_ns=0)
+    (first,) = buffer.lease(1, max_bytes=1, now_ns=0)
+    buffer.ack([first.sequence, first.sequence, 999])
+    buffer.append(events(b"4", b"5"), now_ns=1)
+    buffer.drop([buffer.lease(1, max_bytes=1, now_ns=1)[0].sequence], DropReason.REJECTED)
+    buffer.count_dropped(EVENT, DropReason.JOURNAL_FULL, 2)
+    stats = buffer.stats()
+    assert stats.stored == {EVENT: 8, RESULT: 1, EntryKind.SCHEDULE: 0}
+    assert stats.acked[EVENT] == 1
+    for kind in EntryKind:
+        dropped = sum(count for (its, _), count in stats.dropped.items() if its is kind)
+        assert stats.stored[kind] == stats.acked[kind] + stats.held[kind] + dropped
+
+
+def test_accounts_are_stored_with_entries(buffer: EventBuffer) -> None:
+    """By owner, what was stored last at the end; empty bytes forget one."""
+    buffer.append([], now_ns=0, accounts={"a": b"1", "b": b"2", "c": b"3"})
+    buffer.append(events(b"1"), now_ns=0, accounts={"a": b"4", "c": b""})
+    assert list(buffer.accounts().items()) == [("b", b"2"), ("a", b"4")]
+
+
+def test_an_account_that_was_handed_on_begins_anew(buffer: EventBuffer) -> None:
+    """Counts are gone, entries stay, and the name is another one."""
+    buffer.append(events(b"1"), now_ns=0, accounts={"a": b"1"})
+    buffer.count_dropped(EVENT, DropReason.REJECTED, 2)
+    before = buffer.buffer_id
+    buffer.begin_account({"b": b"2"})
+    stats = buffer.stats()
+    assert (stats.stored[EVENT], stats.held[EVENT], stats.dropped) == (1, 1, {})
+    assert buffer.accounts() == {"b": b"2"}
+    assert len(before) == len(buffer.buffer_id) == 32
+    assert buffer.buffer_id != before
+
+
+def test_counts_of_another_buffer_are_added(make: Make) -> None:
+    """What it has settled counts here too; what it holds, when that is appended."""
+    theirs, ours = make(), make()
+    theirs.append(events(b"1", b"2", b"3"), now_ns=0)
+    (first,) = theirs.lease(1, max_bytes=1, now_ns=0)
+    theirs.ack([first.sequence])
+    theirs.count_dropped(EVENT, DropReason.REJECTED, 2)
+    ours.append(events(b"4"), now_ns=0)
+    ours.take_counts(Legacy(theirs.stats(), {"a": b"1"}, {"j": "p"}))
+    ours.append(events(b"2", b"3"), now_ns=0)
+    stats = ours.stats()
+    assert (stats.stored[EVENT], stats.acked[EVENT], stats.held[EVENT]) == (6, 1, 3)
+    assert stats.dropped == {(EVENT, DropReason.REJECTED): 2}
+    assert (ours.accounts(), ours.positions()) == ({"a": b"1"}, {"j": "p"})
 
 
 def test_a_leased_entry_is_hidden(buffer: EventBuffer) -> None:
@@ -256,6 +309,19 @@ def test_a_result_of_an_unknown_command_is_kept(buffer: EventBuffer) -> None:
     assert not buffer.begin_command("c1", 3)
 
 
+def test_a_command_begins_with_an_answer(buffer: EventBuffer) -> None:
+    """It is recalled like a result, and found by how it begins; a result takes its place."""
+    assert buffer.begin_command("c1", 0, answer=b"begun-1")
+    assert not buffer.begin_command("c1", 1, answer=b"begun-2")
+    buffer.begin_command("c2", 2)
+    buffer.remember_result("c3", b"done", now_ns=3)
+    assert buffer.recall_result("c1") == b"begun-1"
+    assert [known.key for known in buffer.commands(b"begun")] == ["c1"]
+    assert [known.key for known in buffer.commands()] == ["c1", "c2", "c3"]
+    buffer.remember_result("c1", b"done", now_ns=4)
+    assert buffer.commands(b"begun") == []
+
+
 def test_commands_are_forgotten_by_age(buffer: EventBuffer) -> None:
     """After a day a key is new again."""
     buffer.begin_command("old", 0)
@@ -276,6 +342,40 @@ def test_commands_are_forgotten_by_number(buffer: EventBuffer, request) -> None:
     assert buffer.begin_command("c1", 6)
 
 
+def test_stories_are_kept_beside_entries(buffer: EventBuffer) -> None:
+    """The latest of each key is recalled; those stored last come last."""
+    buffer.append([], now_ns=0, stories={"a": b"1", "b": b"2"})
+    buffer.append(events(b"x"), now_ns=0, stories={"a": b"3"})
+    assert (buffer.recall_story("a"), buffer.recall_story("c")) == (b"3", None)
+    assert list(buffer.stories().items()) == [("b", b"2"), ("a", b"3")]
+
+
+def test_stories_are_forgotten_by_number(buffer: EventBuffer, monkeypatch) -> None:
+    """Those that were not touched for longest leave."""
+    for name in ("memory", "stories"):
+        monkeypatch.setattr(f"z4j_otel.buffer.{name}.STORIES_KEPT", 3)
+    buffer.append([], now_ns=0, stories={f"{number}": b"" for number in range(6000)})
+    buffer.append([], now_ns=0, stories={"5997": b""})
+    assert list(buffer.stories()) == ["5998", "5999", "5997"]
+
+
+def test_commands_of_another_buffer_are_remembered_too(make: Make) -> None:
+    """A result fills in for none; what is known here is not replaced."""
+    left, buffer = make(), make()
+    for key in ("begun", "ended", "both"):
+        left.begin_command(key, 1)
+    left.remember_result("ended", b"e", now_ns=2)
+    left.remember_result("both", b"theirs", now_ns=2)
+    buffer.begin_command("ended", 1)
+    buffer.remember_result("both", b"ours", now_ns=3)
+    for _ in range(2):
+        buffer.take_commands(left.commands())
+    buffer.take_commands([])
+    assert not buffer.begin_command("begun", 4)
+    results = [buffer.recall_result(key) for key in ("begun", "ended", "both")]
+    assert results == [None, b"e", b"ours"]
+
+
 @pytest.mark.parametrize("caps", [{"max_events": 0}, {"max_bytes": 0}])
 def test_a_cap_of_nothing_is_an_error(make: Make, caps: dict[str, int]) -> None:
     """A buffer that can hold nothing is a mistake of the settings."""
@@ -293,6 +393,7 @@ def test_a_closed_buffer_refuses(buffer: EventBuffer) -> None:
         buffer.stats()
 
 
+LEAVING = [EVENT, EntryKind.SCHEDULE, RESULT]
 CAP_BYTES = 99  # below 100, so that no more is evicted than the model does
 
 
@@ -319,7 +420,9 @@ class BufferMachine(RuleBasedStateMachine):
         self.buffer.append(entries, now_ns=self.now_ns, positions=self.position)
         self.held.update((body, kind) for kind, body in entries)
         while len(self.held) > 12 or sum(map(len, self.held)) > CAP_BYTES:
-            victim = min(self.held, key=lambda body: (self.held[body], body in self.out))
+            victim = min(
+                self.held, key=lambda body: (LEAVING.index(self.held[body]), body in self.out)
+            )
             self.lost[self.held.pop(victim)] += 1
             self.out.pop(victim, None)
 

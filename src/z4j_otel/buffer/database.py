@@ -1,35 +1,57 @@
-"""Opening the buffer's database, and setting one aside that cannot be used.
-
-The file is a cache of what the brain has not yet: one that is damaged, or that another
-version of the schema wrote, is renamed to ``<name>.corrupt-<n>`` with its companions and a
-new one is made. Nothing of what it held is guessed at.
-"""
+"""Opening the buffer's database, and what SQLite's errors mean."""
 
 from __future__ import annotations
 
 import contextlib
 import os
 import sqlite3
-from collections.abc import Iterator
+import stat
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from z4j_otel.disk import DISK, Disk
 from z4j_otel.errors import BufferCorrupt, BufferError_, BufferFull
 
-__all__ = ["SCHEMA_VERSION", "is_damage", "open_database", "set_aside", "transaction", "translate"]
+__all__ = [
+    "SCHEMA_VERSION",
+    "UNREADABLE",
+    "Connect",
+    "check_schema",
+    "is_busy",
+    "is_damage",
+    "is_full",
+    "is_read_only",
+    "make_file",
+    "make_tables",
+    "open_database",
+    "read_only",
+    "reason_of",
+    "transaction",
+    "translate",
+]
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+UNREADABLE = (sqlite3.Error, ValueError, TypeError, OverflowError)
+"""What reading a damaged database raises: Python cannot even decode some of SQLite's texts."""
+Connect = Callable[..., sqlite3.Connection]
+"""Opens a database as :func:`sqlite3.connect` does."""
 _SCHEMA = Path(__file__).with_name("schema.sql")
-_COMPANIONS = ("", "-wal", "-shm", "-journal")
+_OPEN_FLAGS = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
 _PRAGMAS = (
+    "PRAGMA page_size=4096",
     "PRAGMA journal_mode=WAL",
     # In WAL mode this loses nothing when the process dies, only when the machine does.
     "PRAGMA synchronous=NORMAL",
     "PRAGMA temp_store=MEMORY",
-    "PRAGMA journal_size_limit=16777216",
+    # Redacted before it came here; zeros over it would be written and logged as well.
+    "PRAGMA secure_delete=OFF",
+    "PRAGMA journal_size_limit=4194304",
 )
 
 
-def open_database(path: Path) -> sqlite3.Connection:
+def open_database(
+    path: Path, *, disk: Disk = DISK, connect: Connect = sqlite3.connect
+) -> sqlite3.Connection:
     """Open a database, made with mode 0600 if it is missing.
 
     Returns:
@@ -37,20 +59,24 @@ def open_database(path: Path) -> sqlite3.Connection:
 
     Raises:
         BufferCorrupt: The file is damaged, foreign, or of another schema version. It is
-            left where it is: see :func:`set_aside`.
+            left where it is: see :mod:`z4j_otel.buffer.rebuilding`.
         BufferError_: The file cannot be opened or made.
     """
+    is_new = not make_file(path, disk=disk)
     try:
-        # SQLite would make it readable for others; its companions take the same mode.
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600))
-        connection = sqlite3.connect(
+        connection = connect(
             path, isolation_level=None, check_same_thread=False, cached_statements=32
         )
-    except (OSError, sqlite3.Error) as error:
+    except sqlite3.Error as error:
         raise BufferError_(f"buffer {path} cannot be opened: {error}") from error
     try:
-        _prepare(connection, path)
-    except sqlite3.Error as error:
+        for pragma in _PRAGMAS:
+            connection.execute(pragma)
+        if is_new:
+            with transaction(connection):
+                make_tables(connection)
+        check_schema(connection, path)
+    except UNREADABLE as error:
         connection.close()
         raise translate(error, path) from error
     except BufferCorrupt:
@@ -59,30 +85,57 @@ def open_database(path: Path) -> sqlite3.Connection:
     return connection
 
 
-def _prepare(connection: sqlite3.Connection, path: Path) -> None:
-    for pragma in _PRAGMAS:
-        connection.execute(pragma)
+def make_file(path: Path, *, disk: Disk = DISK) -> bool:
+    """Make the file of a database, mode 0600, if it is missing.
+
+    Returns:
+        Whether there is anything in it.
+
+    Raises:
+        BufferCorrupt: It is something else than a file.
+        BufferError_: It cannot be opened or made; links are not followed.
+    """
+    try:
+        # SQLite would make it readable for others; its companions take the same mode.
+        fd = disk.open(path, _OPEN_FLAGS, 0o600)
+        status = disk.fstat(fd)
+        disk.close(fd)
+    except OSError as error:
+        raise BufferError_(f"buffer {path} cannot be opened: {error}") from error
+    if not stat.S_ISREG(status.st_mode):
+        raise BufferCorrupt(str(path), "not a file")
+    return status.st_size > 0
+
+
+def check_schema(connection: sqlite3.Connection, path: Path) -> None:
+    """Refuse another version than ours.
+
+    Raises:
+        BufferCorrupt: It is older, newer or foreign.
+        UNREADABLE: It cannot be read.
+    """
     (version,) = connection.execute("PRAGMA user_version").fetchone()
-    if version == SCHEMA_VERSION:
-        return
-    (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
-    if version != 0 or tables != 0:
+    if version != SCHEMA_VERSION:
         raise BufferCorrupt(str(path), f"schema version {version}, not {SCHEMA_VERSION}")
-    with transaction(connection):
-        for statement in _SCHEMA.read_text(encoding="utf-8").split(";\n"):
-            connection.execute(statement)
-        connection.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
 
 
-def set_aside(path: Path) -> Path:
-    """Rename a closed database and its companions out of the way and return its new path."""
-    number = 1
-    while (target := path.with_name(f"{path.name}.corrupt-{number}")).exists():
-        number += 1
-    for suffix in _COMPANIONS:
-        with contextlib.suppress(FileNotFoundError):
-            path.with_name(path.name + suffix).rename(target.with_name(target.name + suffix))
-    return target
+def read_only(path: Path, connect: Connect = sqlite3.connect) -> sqlite3.Connection:
+    """Open a database for reading, whatever its schema; nothing is made.
+
+    Raises:
+        sqlite3.Error: It cannot be opened. Damage shows when it is read.
+    """
+    connection: sqlite3.Connection = connect(
+        f"{path.absolute().as_uri()}?mode=ro", uri=True, isolation_level=None
+    )
+    return connection
+
+
+def make_tables(connection: sqlite3.Connection) -> None:
+    """Make the tables of this version, within the caller's transaction."""
+    for statement in _SCHEMA.read_text(encoding="utf-8").split(";\n"):
+        connection.execute(statement)
+    connection.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
 
 
 @contextlib.contextmanager
@@ -98,15 +151,38 @@ def transaction(connection: sqlite3.Connection) -> Iterator[None]:
         raise
 
 
-def is_damage(error: sqlite3.Error) -> bool:
+def is_damage(error: Exception) -> bool:
     """Whether an error says that the file is damaged, rather than busy or the disk full."""
-    return type(error) is sqlite3.DatabaseError
+    return type(error) is sqlite3.DatabaseError or not isinstance(error, sqlite3.Error)
 
 
-def translate(error: sqlite3.Error, path: Path) -> BufferError_:
+def is_busy(error: Exception) -> bool:
+    """Whether somebody else keeps the file locked at the moment."""
+    return "locked" in str(error)
+
+
+def is_read_only(error: Exception) -> bool:
+    """Whether the file, or the file system, must not be written."""
+    return "readonly" in str(error)
+
+
+def is_full(error: Exception) -> bool:
+    """Whether the disk is full, or the file as large as it may become."""
+    return "full" in str(error)
+
+
+def reason_of(error: Exception) -> str:
+    """Return what went wrong in a few words: without path and number, for a line of the log."""
+    if isinstance(error, BufferCorrupt):
+        return error.reason
+    cause = error.__cause__ or error
+    return (isinstance(cause, OSError) and cause.strerror) or str(cause)
+
+
+def translate(error: Exception, path: Path) -> BufferError_:
     """Return our error for one of SQLite's."""
     if is_damage(error):
         return BufferCorrupt(str(path), str(error))
-    if "full" in str(error):
+    if is_full(error):
         return BufferFull(f"buffer {path}: {error}")
     return BufferError_(f"buffer {path}: {error}")

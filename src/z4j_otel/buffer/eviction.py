@@ -44,6 +44,12 @@ class Totals:
         self.entries[kind] += entries
         self.bytes += size_bytes
 
+    def include(self, other: Totals) -> None:
+        """Count another sum in."""
+        for kind, entries in other.entries.items():
+            self.entries[kind] += entries
+        self.bytes += other.bytes
+
     def subtract(self, other: Totals) -> None:
         """Count entries out."""
         for kind, entries in other.entries.items():
@@ -99,15 +105,15 @@ def choose_victims(
         is_leased: Whether a sequence is out on lease.
 
     Returns:
-        Events before command results, each kind with its leased entries last, each oldest
-        first. While there are events not on lease, a hundredth of the exceeded cap.
+        Events, then schedules, then command results; each kind with its leased entries last,
+        each oldest first. While there are events not on lease, a hundredth of the exceeded cap.
     """
     needed = caps.excess_of(totals)
     victims: list[Victim] = []
     if not any(needed):
         return victims
     freed_bytes = 0
-    for kind in (EntryKind.EVENT, EntryKind.COMMAND_RESULT):
+    for kind in (EntryKind.EVENT, EntryKind.SCHEDULE, EntryKind.COMMAND_RESULT):
         for takes_leased in (False, True):
             is_cheap = kind is EntryKind.EVENT and not takes_leased
             wanted = caps.rounded_up(needed) if is_cheap else needed

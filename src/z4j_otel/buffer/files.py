@@ -8,7 +8,9 @@ Constraints
 
 Format
     ``buffer-{pid}.sqlite`` (the database), ``buffer-{pid}.journal/`` and
-    ``buffer-{pid}.lock``; ``buffer-{pid}-{n}`` when that name is taken. The lock file holds
+    ``buffer-{pid}.lock``, and ``buffer-{pid}.status`` where the agent shows its state (see
+    ``agent.status_file``); ``buffer-{pid}-{n}`` when that name is taken, be it by a dead
+    agent. The lock file holds
     one JSON object: ``deployment``, ``pid``, ``boot_id``, and the database's ``suffix``. A
     path set by the user names all three in the same way.
 
@@ -20,14 +22,16 @@ Operation
     alive. (A POSIX record lock would not be inherited, but is lost as soon as the process
     closes any descriptor of the file: asking for the owner would end the ownership.)
     Whoever asks opens the file anew and tries a shared lock, so two who ask do not take each
-    other for the owner.
+    other for the owner. While it lives, the owner also sets the lock file's time now and
+    then: whoever finds the files knows about when it died.
 
     A database without a lock file is another program's, and its name counts as taken.
 
 Recovery
-    Files whose lock can be had belong to a dead agent. ``claim`` takes them over when the
-    name and the deployment are its own (a restarted container), ``find_abandoned`` takes
-    all of its deployment. A lock file that cannot be read is left alone.
+    Files whose lock can be had belong to a dead agent. ``find_abandoned`` takes all of its
+    deployment; ``claim`` never does, not even where every process has the same pid, so that
+    what was left is adopted in one way only. A lock file that cannot be read, or that
+    belongs to another user, is left alone.
 """
 
 from __future__ import annotations
@@ -41,14 +45,29 @@ from pathlib import Path
 
 import msgspec
 
+from z4j_otel.buffer import names
+from z4j_otel.buffer.foreign import (
+    is_no_directory_of_ours,
+    put_aside,
+    remove_journal,
+    tell_of_links,
+)
 from z4j_otel.buffer.home import clamp_buffer_path, resolve_home
 from z4j_otel.forks import call_in_child
 from z4j_otel.ids import BootId, new_boot_id
 
-__all__ = ["AgentFiles", "clamp_buffer_path", "find_abandoned", "is_owner_alive", "resolve_home"]
+__all__ = [
+    "AgentFiles",
+    "clamp_buffer_path",
+    "exists",
+    "find_abandoned",
+    "find_served",
+    "is_owner_alive",
+    "look_at",
+    "resolve_home",
+]
 
-_COMPANIONS = ("-wal", "-shm", "")
-_OUR_SUFFIXES = (".lock", ".journal")
+_OUR_SUFFIXES = (".lock", ".journal", ".status")
 _RECORD_BYTES = 4096
 _MOST_NAMES = 1000
 _OPEN_FLAGS = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW
@@ -71,17 +90,27 @@ class AgentFiles:
         """The database; it need not exist yet."""
         self.journal_dir = lock_path.with_suffix(".journal")
         """The journal's directory; exists."""
+        self.status_path = lock_path.with_suffix(".status")
+        """Where the agent shows its state; it need not exist."""
+        self._record = record
         self.deployment = record.deployment
         """Who may adopt the files."""
         self.pid = record.pid
         """The process that claimed the name; not this one for adopted files."""
         self.boot_id = record.boot_id
         """The life of the agent that claimed the name."""
+        self.last_alive_ns = os.fstat(fd).st_mtime_ns
+        """When an abandoned owner was last known to live; by the wall clock."""
         self._fd = fd
         call_in_child(self.close)
 
     def __repr__(self) -> str:
         return f"AgentFiles({str(self.buffer_path)!r})"
+
+    @property
+    def key(self) -> str:
+        """What tells these files from all others, also from later ones of the same name."""
+        return f"{self.lock_path.stem}@{self.boot_id}"
 
     @classmethod
     def claim(
@@ -89,7 +118,7 @@ class AgentFiles:
     ) -> AgentFiles:
         """Own ``buffer-{pid}`` in ``home``, or the first of ``buffer-{pid}-{n}`` that is free.
 
-        A dead agent's files of the same name and deployment are taken over as they are.
+        Names of dead agents count as taken: :func:`find_abandoned` is the way to them.
 
         Args:
             home: From :func:`resolve_home`.
@@ -111,7 +140,30 @@ class AgentFiles:
             fd = _claim_name(lock_path, record)
             if fd is not None:
                 return cls(lock_path, fd, record)
+            tell_of_links(lock_path.with_suffix(each) for each in (suffix, *_OUR_SUFFIXES))
         raise FileExistsError(errno.EEXIST, "every name is taken", str(first))
+
+    @classmethod
+    def handed_over(cls, lock_path: Path, fd: int) -> AgentFiles:
+        """Own the files of the process that started this one, together with it.
+
+        The lock belongs to the open file, so it is held until both have closed it.
+
+        Args:
+            lock_path: The lock file.
+            fd: A descriptor of it that was inherited; closed by this object.
+
+        Raises:
+            FileNotFoundError: The path leads elsewhere; the files are gone.
+        """
+        record = _read_record(fd) if _leads_to(lock_path, fd) else None
+        if record is None:
+            raise FileNotFoundError(errno.ENOENT, "the lock file is gone", str(lock_path))
+        return cls(lock_path, fd, record)
+
+    def fileno(self) -> int:
+        """Return the descriptor of the lock file, to be handed to an agent process."""
+        return self._fd
 
     def remove(self) -> bool:
         """Delete the files of an agent whose entries have all been taken over.
@@ -122,19 +174,32 @@ class AgentFiles:
             True when they are gone, and owned no more. False when the journal still holds
             a segment, hence perhaps a record or a writer; then nothing was deleted.
         """
-        try:
-            self.journal_dir.rmdir()
-        except FileNotFoundError:
-            pass
-        except OSError:
+        if not remove_journal(self.journal_dir):
             return False
-        for companion in _COMPANIONS:
-            path = self.buffer_path.with_name(self.buffer_path.name + companion)
-            path.unlink(missing_ok=True)
+        draft = names.beside(self.status_path, names.NEW)
+        for path in (*names.all_of(self.buffer_path), draft, self.status_path):
+            with contextlib.suppress(IsADirectoryError):  # somebody else's
+                path.unlink(missing_ok=True)
         # Last, and while it is locked: without it the rest would look like a stranger's.
         self.lock_path.unlink(missing_ok=True)
+        if self.journal_dir.exists():
+            # A process took us for a living agent, and is about to write there.
+            self._leave_again()
         self.close()
         return True
+
+    def _leave_again(self) -> None:
+        """Put a lock file beside a journal that came back, so that it will be adopted."""
+        fd = os.open(self.lock_path, _OPEN_FLAGS | os.O_CREAT, 0o600)
+        with _closing_on_error(fd):
+            _write_record(fd, self._record)
+        os.close(fd)
+
+    def note_alive(self) -> None:
+        """Leave a sign of life; to be called every few seconds."""
+        if self._fd != _CLOSED:
+            with contextlib.suppress(OSError):
+                os.utime(self._fd)
 
     def close(self) -> None:
         """Give up the ownership and keep the files, for others to adopt. Idempotent."""
@@ -158,6 +223,25 @@ def is_owner_alive(journal_dir: Path) -> bool:
     return False
 
 
+def exists(home: Path, key: str) -> bool:
+    """Tell whether files with this key are there, whoever owns them."""
+    stem, _, boot_id = key.rpartition("@")
+    record = look_at(home / f"{stem}.lock")
+    return record is not None and record.boot_id == boot_id
+
+
+def find_served(home: Path, deployment: str) -> Path | None:
+    """Return the journal of a living agent of a deployment, or None."""
+    for lock_path in home.glob("*.lock"):
+        record = look_at(lock_path)
+        journal_dir = lock_path.with_suffix(".journal")
+        if record is None or not _are_one(record.deployment, deployment):
+            continue
+        if is_owner_alive(journal_dir) and journal_dir.is_dir():
+            return journal_dir
+    return None
+
+
 def find_abandoned(home: Path, deployment: str) -> list[AgentFiles]:
     """Own the files of every dead agent of a deployment.
 
@@ -170,10 +254,12 @@ def find_abandoned(home: Path, deployment: str) -> list[AgentFiles]:
     found: list[AgentFiles] = []
     for lock_path in sorted(home.glob("*.lock"), key=_modified_ns):
         # Read before locking: what is not ours is not even touched.
-        if _are_one(_deployment_in(lock_path), deployment):
-            files = _adopt(lock_path, deployment)
-            if files is not None:
-                found.append(files)
+        known = look_at(lock_path)
+        if known is not None and _are_one(known.deployment, deployment):
+            with contextlib.suppress(OSError):  # tried again at the next look
+                files = _adopt(lock_path, deployment)
+                if files is not None:
+                    found.append(files)
     return found
 
 
@@ -182,9 +268,13 @@ def _claim_name(lock_path: Path, record: _Record) -> int | None:
     if fd is None:
         return None
     with _closing_on_error(fd):
-        if _is_free(lock_path, fd, record):
-            _write_record(fd, record)
-            lock_path.with_suffix(".journal").mkdir(mode=0o700, exist_ok=True)
+        if _is_free(lock_path, fd, record.suffix):
+            try:
+                _write_record(fd, record)
+                lock_path.with_suffix(".journal").mkdir(mode=0o700, exist_ok=True)
+            except OSError:
+                lock_path.unlink()  # half a claim would look like a dead agent's files
+                raise
             return fd
     os.close(fd)
     return None
@@ -199,7 +289,10 @@ def _adopt(lock_path: Path, deployment: str) -> AgentFiles | None:
         if record is None or not _are_one(record.deployment, deployment):
             os.close(fd)
             return None
-        lock_path.with_suffix(".journal").mkdir(mode=0o700, exist_ok=True)
+        journal_dir = lock_path.with_suffix(".journal")
+        if is_no_directory_of_ours(journal_dir):
+            put_aside(journal_dir)
+        journal_dir.mkdir(mode=0o700, exist_ok=True)
     return AgentFiles(lock_path, fd, record)
 
 
@@ -208,10 +301,10 @@ def _lock(path: Path, *, is_new: bool) -> int | None:
     while True:
         try:
             fd = os.open(path, _OPEN_FLAGS | (os.O_CREAT if is_new else 0), 0o600)
-        except (FileNotFoundError, PermissionError):
-            if is_new and not path.exists():
+        except OSError:
+            if is_new and not os.path.lexists(path):
                 raise
-            return None
+            return None  # gone, somebody else's, or a link or a directory in its place
         with _closing_on_error(fd):
             try:
                 fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -231,36 +324,34 @@ def _leads_to(path: Path, fd: int) -> bool:
         return False
 
 
-def _is_free(lock_path: Path, fd: int, wanted: _Record) -> bool:
-    """Whether a locked name may be used: it is new, or a dead agent's of our deployment."""
-    known = _read_record(fd)
-    if known is not None:
-        return known.suffix == wanted.suffix and _are_one(known.deployment, wanted.deployment)
+def _is_free(lock_path: Path, fd: int, suffix: str) -> bool:
+    """Whether a locked name may be used: it is new, or was left before it had a record."""
     if os.fstat(fd).st_size:
         return False
-    if lock_path.with_suffix(wanted.suffix).exists():
-        lock_path.unlink()  # made by us a moment ago, beside another program's database
+    journal_dir = lock_path.with_suffix(".journal")
+    if os.path.lexists(lock_path.with_suffix(suffix)) or is_no_directory_of_ours(journal_dir):
+        lock_path.unlink()  # made by us a moment ago, beside another program's files
         return False
     return True
 
 
-def _are_one(known: str | None, wanted: str) -> bool:
+def _are_one(known: str, wanted: str) -> bool:
     """Whether two names are of one deployment: they share a part."""
-    return known is not None and not set(known.split(".")).isdisjoint(wanted.split("."))
+    return not set(known.split(".")).isdisjoint(wanted.split("."))
 
 
-def _deployment_in(lock_path: Path) -> str | None:
+def look_at(lock_path: Path) -> _Record | None:
+    """Read a lock file of ours without owning it; None for what is none, or not this user's."""
     try:
         fd = os.open(lock_path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
     except OSError:
         return None
     try:
-        record = _read_record(fd)
+        return _read_record(fd) if os.fstat(fd).st_uid == os.geteuid() else None
     except IsADirectoryError:
         return None
     finally:
         os.close(fd)
-    return None if record is None else record.deployment
 
 
 def _read_record(fd: int) -> _Record | None:

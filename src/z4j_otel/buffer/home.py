@@ -11,7 +11,7 @@ from pathlib import Path
 
 from z4j_otel.errors import ConfigError
 
-__all__ = ["clamp_buffer_path", "resolve_home"]
+__all__ = ["clamp_buffer_path", "possible_homes", "replace_home", "resolve_home"]
 
 _log = logging.getLogger(__name__)
 
@@ -43,15 +43,44 @@ def resolve_home(environ: Mapping[str, str]) -> Path:
         problem = error.strerror or "cannot be made"
     if problem is None:
         return home
+    return replace_home(home, problem, environ)
+
+
+def replace_home(home: Path, problem: str, environ: Mapping[str, str]) -> Path:
+    """Return what stands in for a home that turned out not to take our files, with one warning.
+
+    From now on :func:`resolve_home` answers the same in this process.
+
+    Args:
+        home: From :func:`resolve_home`.
+        problem: What is wrong with it, in a few words.
+        environ: The environment to read ``TMPDIR`` from.
+
+    Raises:
+        OSError: Not even a temporary directory can be made.
+    """
     stand_in = _stand_ins[home] = _make_stand_in(_temporary_root(environ))
     _log.warning(
-        "home directory %s cannot be used (%s); using %s",
+        "home directory %s cannot be used (%s); using %s. Correct it, or set Z4J_HOME to a "
+        "directory that only this user may write, and start the process again",
         home,
         problem,
         stand_in,
         extra={"action": "home_replaced"},
     )
     return stand_in
+
+
+def possible_homes(environ: Mapping[str, str]) -> tuple[Path, ...]:
+    """Return the directories that agents of this user and environment may have chosen.
+
+    Nothing is made; the second stands in for the first where that cannot be used, and
+    either may be missing.
+
+    Args:
+        environ: The environment to read ``Z4J_HOME``, ``HOME`` and ``TMPDIR`` from.
+    """
+    return (_wanted_home(environ), _stand_in(_temporary_root(environ)))
 
 
 def clamp_buffer_path(path: Path, environ: Mapping[str, str]) -> Path:
@@ -96,18 +125,22 @@ def _problem_with(home: Path) -> str | None:
     if mode & stat.S_IWOTH:
         return "writable by everybody"
     # A group may write, as on volumes that orchestrators mount; our files are 0600.
-    if not os.access(home, os.W_OK | os.X_OK):
+    if not os.access(home, os.W_OK | os.X_OK, effective_ids=os.access in os.supports_effective_ids):
         return "not writable"
     return None
 
 
+def _stand_in(root: Path) -> Path:
+    return root / f"z4j-{os.geteuid()}"
+
+
 def _make_stand_in(root: Path) -> Path:
-    directory = root / f"z4j-{os.getuid()}"
+    directory = _stand_in(root)
     try:
         directory.mkdir(mode=0o700, exist_ok=True)
         status = directory.lstat()
         is_private = stat.S_ISDIR(status.st_mode) and not status.st_mode & 0o077
-        if is_private and status.st_uid == os.getuid():
+        if is_private and status.st_uid == os.geteuid():
             return directory
     except FileExistsError:  # a file, or a link to nowhere
         pass

@@ -1,24 +1,25 @@
 -- One buffer. PRAGMA user_version says which schema this is; see database.py.
+-- "carving" depends on the columns of these two tables, their order, and on a page of 4096
+-- bytes: next to the record nothing in a row may have bytes of its own.
 CREATE TABLE entries (
-    sequence   INTEGER PRIMARY KEY, -- rises by append order
-    kind       INTEGER NOT NULL,    -- EntryKind
-    created_ns INTEGER NOT NULL,
-    body       BLOB    NOT NULL     -- canonical bytes, never encoded again
+    sequence INTEGER PRIMARY KEY, -- rises by append order
+    record   BLOB    NOT NULL,    -- header, checksum and canonical bytes; see records.py
+    kind     INTEGER NOT NULL     -- EntryKind
 );
 
--- Where the reader of each journal stands, stored in the transaction of its records.
-CREATE TABLE positions (
-    journal  TEXT PRIMARY KEY,
-    position TEXT NOT NULL
-) WITHOUT ROWID;
+-- One row: what is held, where the journals were read to, what was lost; see state.py.
+CREATE TABLE state (
+    sequence INTEGER PRIMARY KEY,
+    record   BLOB    NOT NULL,
+    kind     INTEGER NOT NULL
+);
 
--- Every loss, by kind and reason, for the life of the database.
-CREATE TABLE dropped (
-    kind   INTEGER NOT NULL,
-    reason TEXT    NOT NULL,
-    count  INTEGER NOT NULL,
-    PRIMARY KEY (kind, reason)
-) WITHOUT ROWID;
+-- What the arbiter knows of each task, stored in the transaction of what it judged.
+CREATE TABLE stories (
+    turn INTEGER PRIMARY KEY, -- rises by order of touch
+    task TEXT NOT NULL UNIQUE,
+    body BLOB NOT NULL
+);
 
 -- Commands begun, and the results of those that ended: a redelivery is answered from here.
 CREATE TABLE commands (
@@ -27,3 +28,10 @@ CREATE TABLE commands (
     result      BLOB
 );
 CREATE INDEX commands_by_age ON commands (noted_ns);
+
+-- What is counted beside the entries, by owner; see accounts.py.
+CREATE TABLE accounts (
+    turn  INTEGER PRIMARY KEY, -- rises by order of touch
+    owner TEXT NOT NULL UNIQUE,
+    body  BLOB NOT NULL
+);

@@ -5,19 +5,26 @@ The theory of operation is in :mod:`z4j_otel.journal`. No files here.
 
 from __future__ import annotations
 
+import json
 import struct
-import zlib
 from dataclasses import dataclass, field
+from typing import NamedTuple
+from zlib import crc32
 
 __all__ = [
     "ACTIVE_NAME",
     "DRAINED_PREFIX",
     "HEADER_BYTES",
+    "LOSSES",
     "MAX_FRAMED_BYTES",
     "MAX_RECORD_BYTES",
+    "NOBODY",
     "OPEN_MARK",
+    "RECORD",
     "SEALED_MARK",
+    "Heard",
     "Scan",
+    "WriterId",
     "drained_name",
     "frame",
     "scan",
@@ -30,8 +37,15 @@ OPEN_MARK = b"\xf5"
 SEALED_MARK = b"\xf6"
 """First byte of a sealed segment."""
 _MAGIC = OPEN_MARK + b"\x5a"
-_HEADER = struct.Struct("<2sII")
+# Magic, length, kind, pid, boot, sequence; then the checks of these and of the payload.
+_NAME = struct.Struct("<2sIBIIQ")
+_CHECKS = struct.Struct("<II")
+_HEADER = struct.Struct("<2sIBIIQII")
 HEADER_BYTES = _HEADER.size
+RECORD = 0
+"""Kind of a record whose payload is the caller's."""
+LOSSES = 1
+"""Kind of a record that tells what its writer has dropped so far."""
 MAX_RECORD_BYTES = 1024 * 1024
 """Largest payload of a record."""
 MAX_FRAMED_BYTES = HEADER_BYTES + MAX_RECORD_BYTES
@@ -43,6 +57,22 @@ DRAINED_PREFIX = "drained-"
 
 _BAD = -1
 _INCOMPLETE = 0
+
+
+class WriterId(NamedTuple):
+    """One life of one writer; two are never alike."""
+
+    pid: int
+    """Its process, for people to read."""
+    boot: int
+    """A random number of 32 bits, drawn anew in every process."""
+
+    def __str__(self) -> str:
+        return f"{self.pid}-{self.boot:08x}"
+
+
+NOBODY = WriterId(0, 0)
+"""Writes records that belong to no account."""
 
 
 def sealed_name(number: int) -> str:
@@ -64,9 +94,36 @@ def segment_number(name: str) -> int | None:
     return None
 
 
-def frame(payload: bytes) -> bytes:
+def frame(
+    payload: bytes, writer: WriterId = NOBODY, sequence: int = 0, kind: int = RECORD
+) -> bytes:
     """Return the record for a payload of at most ``MAX_RECORD_BYTES``."""
-    return _HEADER.pack(_MAGIC, len(payload), zlib.crc32(payload)) + payload
+    pid, boot = writer
+    name = _NAME.pack(_MAGIC, len(payload), kind, pid, boot, sequence)
+    return name + _CHECKS.pack(crc32(name), crc32(payload)) + payload
+
+
+@dataclass(slots=True)
+class Heard:
+    """What a stretch says about one writer."""
+
+    records: int = 0
+    """Whole records of it, not counting those that tell losses."""
+    highest: int = 0
+    """The highest number that it has used, as far as the stretch shows."""
+    lost: dict[str, int] = field(default_factory=dict)
+    """What it has dropped since it began, by reason; empty when the stretch does not say."""
+
+    def add(self, other: Heard) -> None:
+        """Add what a later stretch says."""
+        self.records += other.records
+        self.highest = max(self.highest, other.highest)
+        self.take_losses(other.lost)
+
+    def take_losses(self, told: dict[str, int]) -> None:
+        """Keep the highest count for each reason: counts only grow."""
+        for reason, count in told.items():
+            self.lost[reason] = max(count, self.lost.get(reason, 0))
 
 
 @dataclass(slots=True)
@@ -83,6 +140,10 @@ class Scan:
     corrupt_bytes: int = 0
     is_torn: bool = False
     """Whether the stretch ends with a record that may still be in the making."""
+    unnamed_damage: int = 0
+    """Damaged places that could hold a whole record and do not tell whose."""
+    heard: dict[WriterId, Heard] = field(default_factory=dict)
+    """What was learnt about each writer but ``NOBODY``."""
 
     def add(self, other: Scan) -> None:
         """Add what was found in the next stretch."""
@@ -92,6 +153,16 @@ class Scan:
         self.corrupt_records += other.corrupt_records
         self.corrupt_bytes += other.corrupt_bytes
         self.is_torn = other.is_torn
+        self.unnamed_damage += other.unnamed_damage
+        for writer, heard in other.heard.items():
+            self.of(writer).add(heard)
+
+    def of(self, writer: WriterId) -> Heard:
+        """Return what is known of a writer, to be changed."""
+        known = self.heard.get(writer)
+        if known is None:
+            known = self.heard[writer] = Heard()
+        return known
 
 
 def scan(data: bytes, *, max_records: int, max_bytes: int, at_end: bool, is_final: bool) -> Scan:
@@ -109,11 +180,9 @@ def scan(data: bytes, *, max_records: int, max_bytes: int, at_end: bool, is_fina
     position = 0
     end = len(data)
     while position < end and len(found.records) < max_records and found.payload_bytes < max_bytes:
-        size = _record_size(data, position)
-        if size > 0:
-            payload = data[position + HEADER_BYTES : position + size]
-            found.records.append(payload)
-            found.payload_bytes += len(payload)
+        size, header = _look(data, position)
+        if size > 0 and header is not None:
+            _take(found, header, data[position + HEADER_BYTES : position + size])
             position += size
             continue
         if size == _INCOMPLETE and not at_end:
@@ -124,24 +193,63 @@ def scan(data: bytes, *, max_records: int, max_bytes: int, at_end: bool, is_fina
             break
         found.corrupt_records += 1
         found.corrupt_bytes += after - position
+        _name_damage(found, data, position, after)
         position = after
     found.consumed = position
     return found
 
 
-def _record_size(data: bytes, position: int) -> int:
-    """Return the size of the whole, valid record at a position, else _BAD or _INCOMPLETE."""
+class _Header(NamedTuple):
+    kind: int
+    writer: WriterId
+    sequence: int
+
+
+def _look(data: bytes, position: int) -> tuple[int, _Header | None]:
+    """Return the size of the whole, valid record at a position, else _BAD or _INCOMPLETE.
+
+    With it comes the header, if that alone is whole and valid.
+    """
     rest = len(data) - position
     if rest < HEADER_BYTES:
-        return _INCOMPLETE if _MAGIC.startswith(data[position : position + 2]) else _BAD
-    magic, length, checksum = _HEADER.unpack_from(data, position)
+        may_begin = _MAGIC.startswith(data[position : position + 2])
+        return _INCOMPLETE if may_begin else _BAD, None
+    magic, length, kind, pid, boot, sequence, name_check, check = _HEADER.unpack_from(
+        data, position
+    )
     if magic != _MAGIC or length > MAX_RECORD_BYTES:
-        return _BAD
-    size = HEADER_BYTES + int(length)
+        return _BAD, None
+    if crc32(data[position : position + _NAME.size]) != name_check:
+        return _BAD, None
+    header = _Header(kind, WriterId(pid, boot), sequence)
+    size = HEADER_BYTES + length
     if rest < size:
-        return _INCOMPLETE
+        return _INCOMPLETE, header
     start = position + HEADER_BYTES
-    return size if zlib.crc32(data[start : position + size]) == checksum else _BAD
+    is_whole = crc32(data[start : position + size]) == check
+    return size if is_whole else _BAD, header
+
+
+def _take(found: Scan, header: _Header, payload: bytes) -> None:
+    """Note a whole record."""
+    if header.kind == RECORD:
+        found.records.append(payload)
+        found.payload_bytes += len(payload)
+    if header.writer != NOBODY:
+        heard = found.of(header.writer)
+        heard.highest = max(heard.highest, header.sequence)
+        if header.kind == RECORD:
+            heard.records += 1
+        elif header.kind == LOSSES:
+            heard.take_losses(_read_losses(payload))
+
+
+def _read_losses(payload: bytes) -> dict[str, int]:
+    """Return the counts in a record of losses; a text that is none has none."""
+    try:
+        return {str(reason): int(count) for reason, count in json.loads(payload).items()}
+    except (AttributeError, TypeError, ValueError):
+        return {}
 
 
 def _after_damage(data: bytes, position: int, *, may_grow: bool) -> int:
@@ -151,9 +259,9 @@ def _after_damage(data: bytes, position: int, *, may_grow: bool) -> int:
     complete; that includes the position itself.
     """
     candidate = data.find(OPEN_MARK, position + 1)
-    first_incomplete = position if _record_size(data, position) == _INCOMPLETE else -1
+    first_incomplete = position if _look(data, position)[0] == _INCOMPLETE else -1
     while candidate >= 0:
-        size = _record_size(data, candidate)
+        size, _ = _look(data, candidate)
         if size > 0:
             return candidate
         if size == _INCOMPLETE and first_incomplete < 0:
@@ -162,3 +270,22 @@ def _after_damage(data: bytes, position: int, *, may_grow: bool) -> int:
     if may_grow and first_incomplete >= 0:
         return first_incomplete
     return len(data)
+
+
+def _name_damage(found: Scan, data: bytes, position: int, after: int) -> None:
+    """Find out whose records were damaged: a header may be whole where its payload is not.
+
+    The number of such a record was used. If it is written again, whole, as after a disk
+    that was full, nothing is missing; if not, the gap in the numbers shows it.
+    """
+    is_named = False
+    candidate = data.find(_MAGIC, position, after)
+    while candidate >= 0:
+        _, header = _look(data, candidate)
+        if header is not None and header.writer != NOBODY:
+            is_named = True
+            heard = found.of(header.writer)
+            heard.highest = max(heard.highest, header.sequence)
+        candidate = data.find(_MAGIC, candidate + 1, after)
+    if not is_named and after - position >= HEADER_BYTES:
+        found.unnamed_damage += 1

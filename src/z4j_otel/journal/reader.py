@@ -5,21 +5,29 @@ The theory of operation is in :mod:`z4j_otel.journal`.
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import json
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
+from z4j_otel.disk import DISK, Disk
 from z4j_otel.forks import call_in_child
-from z4j_otel.journal.format import ACTIVE_NAME, Scan, segment_number
-from z4j_otel.journal.segments import Segment
+from z4j_otel.journal.format import ACTIVE_NAME, Heard, Scan, WriterId, segment_number
+from z4j_otel.journal.segments import Segment, is_segment
 
 __all__ = ["JournalChunk", "JournalReader"]
 
 _log = logging.getLogger(__name__)
 
 _ACTIVE = "active"
+_ASIDE = "foreign-active"
+_FOREIGN = frozenset(
+    {errno.ELOOP, errno.EISDIR, errno.EINVAL, errno.EACCES, errno.EPERM, errno.ENXIO}
+)
+"""Errors of opening what somebody else put there; it will not get better."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,12 +42,30 @@ class JournalChunk:
     """Damaged places skipped in this chunk; each held at least one record."""
     corrupt_bytes: int
     """Bytes skipped in this chunk."""
+    unnamed_damage: int = 0
+    """Of the damaged places, those that could hold a whole record and do not tell whose."""
+    heard: dict[WriterId, Heard] = field(default_factory=dict)
+    """What the chunk says about each writer: its numbers, and what it dropped."""
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing was read and nothing skipped."""
+        return not (self.records or self.corrupt_records or self.heard)
 
 
 class _Place(NamedTuple):
     inode: int
     checksum: int
     offset: int
+    checksum_before: int = -1
+    """Of the bytes before the offset; positions of earlier versions have none."""
+
+    def is_in(self, segment: Segment) -> bool:
+        """Whether it means this segment, though one of its two marks may be damaged."""
+        return self.inode == segment.inode and (
+            self.checksum == segment.checksum()
+            or self.checksum_before == segment.checksum_before(self.offset)
+        )
 
 
 class JournalReader:
@@ -54,6 +80,7 @@ class JournalReader:
         position: str | None = None,
         *,
         segment_bytes: int = 4 * 1024 * 1024,
+        disk: Disk = DISK,
     ) -> None:
         """Remember where to read; no file is touched yet.
 
@@ -62,7 +89,10 @@ class JournalReader:
             position: As stored by the caller, or None to read everything. A text that
                 cannot be understood reads everything, too.
             segment_bytes: Size from which the active segment is sealed.
+            disk: The system calls to use.
         """
+        self._disk = disk
+        self._unusable: set[str] = set()
         self._directory = directory
         self._segment_bytes = segment_bytes
         self._places = _decode(position)
@@ -83,14 +113,26 @@ class JournalReader:
         self._discover()
         self._rotate()
         # Sizes from new to old, bytes from old to new: this keeps causal order.
-        limits = [segment.size for segment in reversed(self._segments)][::-1]
+        limits = [segment.size_now() for segment in reversed(self._segments)][::-1]
+        offsets = [segment.offset for segment in self._segments]
         total = Scan()
-        for segment, limit in zip(self._segments, limits, strict=True):
-            is_at_end = self._read_segment(segment, limit, total, max_records, max_bytes)
-            if not is_at_end:
-                break
+        try:
+            for segment, limit in zip(self._segments, limits, strict=True):
+                is_at_end = self._read_segment(segment, limit, total, max_records, max_bytes)
+                if not is_at_end:
+                    break
+        except OSError:
+            # Nobody gets what was read so far: it is to be read again.
+            for segment, offset in zip(self._segments, offsets, strict=True):
+                segment.offset = offset
+            raise
         return JournalChunk(
-            total.records, self._position(), total.corrupt_records, total.corrupt_bytes
+            total.records,
+            self._position(),
+            total.corrupt_records,
+            total.corrupt_bytes,
+            total.unnamed_damage,
+            total.heard,
         )
 
     def release(self, position: str) -> None:
@@ -128,7 +170,8 @@ class JournalReader:
         if active is not None and active.size == 0:
             if active.remove():
                 self._segments.remove(active)
-        elif active is not None and active.offset >= active.size:
+        elif active is not None and (active.is_torn or active.offset >= active.size):
+            # A record that was cut off is written again, whole, to the next segment.
             self._seal(active)
         return not self._segments
 
@@ -150,38 +193,54 @@ class JournalReader:
             self._numbers_used += 1
             active.lose_path(self._numbers_used)
         known = {segment.key for segment in self._segments}
-        for path in self._paths():
-            number = segment_number(path.name)
+        for name in self._names():
+            number = segment_number(name)
+            self._numbers_used = max(self._numbers_used, number or 0)
             if (_ACTIVE if number is None else str(number)) not in known:
-                segment = Segment(path)
-                self._resume(segment)
-                self._segments.append(segment)
-                self._numbers_used = max(self._numbers_used, number or 0)
+                segment = self._open(name)
+                if segment is not None:
+                    self._resume(segment)
+                    self._segments.append(segment)
         self._segments.sort(key=lambda segment: (segment.number is None, segment.number))
 
-    def _paths(self) -> list[Path]:
+    def _names(self) -> list[str]:
         try:
-            paths = list(self._directory.iterdir())
+            return [name for name in self._disk.listdir(self._directory) if is_segment(name)]
         except FileNotFoundError:
             return []
-        return [
-            path
-            for path in paths
-            if path.name == ACTIVE_NAME or segment_number(path.name) is not None
-        ]
+
+    def _open(self, name: str) -> Segment | None:
+        """Open a segment; None when it is gone, or is nothing that we wrote."""
+        try:
+            return Segment(self._directory / name, self._disk)
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            if error.errno not in _FOREIGN:
+                raise
+        if name not in self._unusable:
+            self._unusable.add(name)
+            _log.warning(
+                "%s in journal %s is left alone: it is no file that z4j-otel can have written; "
+                "look who put it there, then delete it",
+                name,
+                self._directory,
+                extra={"action": "journal_segment_foreign"},
+            )
+        if name == ACTIVE_NAME:
+            # In the place where records belong: writers wait for it to be free.
+            with contextlib.suppress(OSError):
+                self._disk.rename(self._directory / name, self._directory / _ASIDE)
+        return None
 
     def _resume(self, segment: Segment) -> None:
         """Go to the stored place, if it is certain that it means this segment."""
         place = self._places.get(segment.key)
         if place is None and segment.number is not None:
             place = self._places.get(_ACTIVE)  # sealed after the position was stored
-        if (
-            place is not None
-            and place.inode == segment.inode
-            and place.checksum == segment.checksum()
-            and place.offset <= segment.size
-        ):
-            segment.offset = place.offset
+        if place is not None and place.is_in(segment):
+            # Cut off below that place: what is left was read, what comes is appended.
+            segment.offset = min(place.offset, segment.size)
 
     def _rotate(self) -> None:
         active = self._active()
@@ -220,7 +279,12 @@ class JournalReader:
 
     def _position(self) -> str:
         places = {
-            segment.key: (segment.inode, segment.checksum(), segment.offset)
+            segment.key: (
+                segment.inode,
+                segment.checksum(),
+                segment.offset,
+                segment.checksum_before(segment.offset),
+            )
             for segment in self._segments
             if segment.offset
         }

@@ -5,14 +5,18 @@ The theory of operation is in :mod:`z4j_otel.journal`.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
+import stat
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from z4j_otel.disk import DISK, Disk
 from z4j_otel.journal.format import (
+    ACTIVE_NAME,
     DRAINED_PREFIX,
     HEADER_BYTES,
     MAX_FRAMED_BYTES,
@@ -25,8 +29,9 @@ from z4j_otel.journal.format import (
     segment_number,
 )
 
-__all__ = ["Segment", "identity_of", "unread_bytes"]
+__all__ = ["Segment", "identity_of", "is_segment", "unread_bytes"]
 
+_OPEN_FLAGS = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
 _WINDOW_BYTES = 256 * 1024
 
 
@@ -35,28 +40,42 @@ def identity_of(status: os.stat_result) -> tuple[int, int]:
     return status.st_dev, status.st_ino
 
 
-def unread_bytes(directory: Path) -> int:
+def unread_bytes(directory: Path, disk: Disk = DISK) -> int:
     """Return the size of all segments that count against the cap; 0 without a directory."""
     total = 0
     try:
-        for path in directory.iterdir():
-            if not path.name.startswith(DRAINED_PREFIX):
-                total += path.stat().st_size
+        for name in disk.listdir(directory):
+            if is_segment(name) and not name.startswith(DRAINED_PREFIX):
+                total += disk.lstat(directory / name).st_size
     except FileNotFoundError:  # a segment was renamed or removed meanwhile: look again soon
         return total
     return total
 
 
+def is_segment(name: str) -> bool:
+    """Whether a file of this name belongs to a journal."""
+    return name == ACTIVE_NAME or segment_number(name) is not None
+
+
 class Segment:
     """An open segment and how far it has been read. Used by one thread."""
 
-    def __init__(self, path: Path) -> None:
-        """Open a segment for reading; raises ``OSError``."""
+    def __init__(self, path: Path, disk: Disk = DISK) -> None:
+        """Open a segment for reading.
+
+        Raises:
+            OSError: It cannot be opened; ``EINVAL`` when it is no file.
+        """
         self.path = path
+        self._disk = disk
         self.number = segment_number(path.name)
         """Its number when sealed, or None for the active segment."""
-        self.fd = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
-        self.inode = os.fstat(self.fd).st_ino
+        self.fd = disk.open(path, _OPEN_FLAGS)
+        status = disk.fstat(self.fd)
+        if not stat.S_ISREG(status.st_mode):
+            disk.close(self.fd)
+            raise OSError(errno.EINVAL, "not a file", str(path))
+        self.inode = status.st_ino
         self.offset = 0
         """Bytes read so far."""
         self.is_torn = False
@@ -65,12 +84,18 @@ class Segment:
     @property
     def size(self) -> int:
         """Present size in bytes."""
-        return os.fstat(self.fd).st_size
+        return self._disk.fstat(self.fd).st_size
+
+    def size_now(self) -> int:
+        """Return the present size, and go back to it if the file was cut off behind us."""
+        size = self.size
+        self.offset = min(self.offset, size)
+        return size
 
     @property
     def is_sealed(self) -> bool:
         """Whether the first byte sends writers away."""
-        return os.pread(self.fd, 1, 0) == SEALED_MARK
+        return self._disk.read_at(self.fd, 1, 0) == SEALED_MARK
 
     @property
     def key(self) -> str:
@@ -79,12 +104,17 @@ class Segment:
 
     def checksum(self) -> int:
         """Return a checksum of the first header, which tells it from a recycled inode."""
-        return zlib.crc32(os.pread(self.fd, HEADER_BYTES, 0)[1:])
+        return zlib.crc32(self._disk.read_at(self.fd, HEADER_BYTES, 0)[1:])
+
+    def checksum_before(self, offset: int) -> int:
+        """Return a checksum of the last bytes before an offset, the segment's mark left out."""
+        begin = max(1, offset - HEADER_BYTES)
+        return zlib.crc32(self._disk.read_at(self.fd, max(0, offset - begin), begin))
 
     def is_at_path(self) -> bool:
         """Whether its path still leads to it."""
         try:
-            return identity_of(self.path.stat()) == identity_of(os.fstat(self.fd))
+            return identity_of(self._disk.stat(self.path)) == identity_of(self._disk.fstat(self.fd))
         except FileNotFoundError:
             return False
 
@@ -102,10 +132,11 @@ class Segment:
     def _scan(
         self, limit: int, window: int, max_records: int, max_bytes: int, *, is_final: bool = False
     ) -> Scan:
-        data = os.pread(self.fd, min(window, limit - self.offset), self.offset)
+        data = self._disk.read_at(self.fd, min(window, limit - self.offset), self.offset)
         at_end = self.offset + len(data) >= limit
         if self.offset == 0:
-            data = OPEN_MARK + data[1:] if data[:1] == SEALED_MARK else data
+            # Sealed, or damaged: the record that begins here is whole all the same.
+            data = OPEN_MARK + data[1:]
         return scan(
             data, max_records=max_records, max_bytes=max_bytes, at_end=at_end, is_final=is_final
         )
@@ -115,26 +146,27 @@ class Segment:
         with self.exclusive() as is_alone:
             if not is_alone or self.size > limit:
                 return found
-            return self._scan(limit, _WINDOW_BYTES, max_records, max_bytes, is_final=True)
+            # An incomplete record, too, may be as long as any.
+            return self._scan(limit, MAX_FRAMED_BYTES, max_records, max_bytes, is_final=True)
 
     @contextmanager
     def exclusive(self) -> Iterator[bool]:
         """Keep writers from opening it for a moment; yields False when there are some."""
         try:
-            fcntl.flock(self.fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            self._disk.flock(self.fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             yield False
             return
         try:
             yield True
         finally:
-            fcntl.flock(self.fd, fcntl.LOCK_UN)
+            self._disk.flock(self.fd, fcntl.LOCK_UN)
 
     def seal(self, number: int) -> None:
         """Send writers away, then rename. Repeating it after a failure is harmless."""
-        os.pwrite(self.fd, SEALED_MARK, 0)
+        self._disk.write_at(self.fd, SEALED_MARK, 0)
         target = self.path.with_name(sealed_name(number))
-        self.path.rename(target)
+        self._disk.rename(self.path, target)
         self.path, self.number = target, number
 
     def remove(self) -> bool:
@@ -146,14 +178,15 @@ class Segment:
         with self.exclusive() as is_alone:
             is_consumed = self.offset >= self.size
             if is_alone and is_consumed:
-                self.path.unlink(missing_ok=True)
+                with suppress(FileNotFoundError):
+                    self._disk.unlink(self.path)
         if is_alone and is_consumed:
             self.close()
             return True
         if is_consumed and self.number is not None:
             target = self.path.with_name(drained_name(self.number))
             with suppress(FileNotFoundError):  # see lose_path
-                self.path.rename(target)
+                self._disk.rename(self.path, target)
             self.path = target
         return False
 
@@ -163,4 +196,4 @@ class Segment:
 
     def close(self) -> None:
         """Close the descriptor."""
-        os.close(self.fd)
+        self._disk.close(self.fd)

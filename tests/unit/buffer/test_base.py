@@ -8,7 +8,7 @@ from z4j_otel.journal import writer
 
 def test_stored_numbers_do_not_change() -> None:
     """Databases in the field hold these."""
-    assert [kind.value for kind in EntryKind] == [0, 1]
+    assert [kind.value for kind in EntryKind] == [0, 1, 2]
 
 
 def test_the_journals_reasons_are_known() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from pathlib import Path
 
@@ -9,9 +10,11 @@ import pytest
 
 from z4j_otel.buffer.database import (
     SCHEMA_VERSION,
+    is_busy,
     is_damage,
+    is_full,
     open_database,
-    set_aside,
+    read_only,
     transaction,
     translate,
 )
@@ -63,25 +66,32 @@ def test_what_cannot_be_opened_is_an_error(tmp_path: Path, name: str) -> None:
     assert not (tmp_path / "elsewhere.sqlite").exists()
 
 
-def test_files_are_set_aside_under_the_next_free_number(tmp_path: Path) -> None:
-    """The companions go along; older ones stay."""
-    path = tmp_path / "b.sqlite"
-    for content in ("1", "2"):
-        path.write_text(content)
-        (tmp_path / "b.sqlite-wal").write_text("wal")
-        set_aside(path)
-    names = sorted(path.name for path in tmp_path.iterdir())
-    assert names == [f"b.sqlite.corrupt-{n}{suffix}" for n in (1, 2) for suffix in ("", "-wal")]
+def test_what_is_no_file_is_refused(tmp_path: Path) -> None:
+    """A pipe is not waited for."""
+    os.mkfifo(tmp_path / "b.sqlite")
+    with pytest.raises(BufferCorrupt, match="not a file"):
+        open_database(tmp_path / "b.sqlite")
+
+
+def test_reading_makes_nothing(tmp_path: Path) -> None:
+    """Names with odd characters are names."""
+    path = tmp_path / "a?b#c%d.sqlite"
+    with pytest.raises(sqlite3.OperationalError):
+        read_only(path)
+    open_database(path).close()
+    connection = read_only(path)
+    assert connection.execute("PRAGMA user_version").fetchone() == (SCHEMA_VERSION,)
+    connection.close()
 
 
 def test_a_failed_transaction_leaves_nothing(tmp_path: Path) -> None:
     """All or nothing, also for errors that are not SQLite's."""
     connection = open_database(tmp_path / "b.sqlite")
     with pytest.raises(KeyError), transaction(connection):  # noqa: PT012 -- both lines matter
-        connection.execute("INSERT INTO positions VALUES ('a', 'b')")
+        connection.execute("INSERT INTO commands VALUES ('a', 0, NULL)")
         raise KeyError
     assert not connection.in_transaction
-    assert connection.execute("SELECT count(*) FROM positions").fetchone() == (0,)
+    assert connection.execute("SELECT count(*) FROM commands").fetchone() == (0,)
     connection.close()
 
 
@@ -92,4 +102,6 @@ def test_errors_are_told_apart(tmp_path: Path) -> None:
     assert not is_damage(full)
     assert type(translate(damage, tmp_path)) is BufferCorrupt
     assert type(translate(full, tmp_path)) is BufferFull
+    assert (is_full(full), is_full(damage)) == (True, False)
+    assert (is_busy(full), is_busy(sqlite3.OperationalError("database is locked"))) == (False, True)
     assert type(translate(sqlite3.OperationalError("locked"), tmp_path)) is BufferError_

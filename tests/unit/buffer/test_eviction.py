@@ -7,8 +7,8 @@ import pytest
 from z4j_otel.buffer.base import EntryKind
 from z4j_otel.buffer.eviction import Caps, Totals, choose_victims
 
-EVENT, RESULT = EntryKind.EVENT, EntryKind.COMMAND_RESULT
-ROWS = {EVENT: [(1, 10), (3, 10), (4, 10)], RESULT: [(2, 10), (5, 10)]}
+EVENT, RESULT, SCHEDULE = EntryKind.EVENT, EntryKind.COMMAND_RESULT, EntryKind.SCHEDULE
+ROWS = {EVENT: [(1, 10), (3, 10), (4, 10)], RESULT: [(2, 10), (5, 10)], SCHEDULE: []}
 
 
 def chosen(caps: Caps, leased: tuple[int, ...] = ()) -> list[int]:
@@ -27,6 +27,14 @@ def test_the_order_is_kind_then_lease_then_age() -> None:
     """Free events, leased events, free results, leased results."""
     assert chosen(Caps(1, 50), leased=(1, 2)) == [3, 4, 1, 5]
     assert chosen(Caps(50, 9), leased=(1, 2)) == [3, 4, 1, 5, 2]
+
+
+def test_schedules_leave_after_events_and_before_results() -> None:
+    """A result is told once; a schedule is told again with the next connection."""
+    rows = {EVENT: [(3, 10)], RESULT: [(1, 10)], SCHEDULE: [(2, 10)]}
+    totals = Totals(dict.fromkeys(EntryKind, 1), 30)
+    victims = choose_victims(Caps(1, 30), totals, rows.__getitem__, lambda _: False)
+    assert [victim.sequence for victim in victims] == [3, 2]
 
 
 @pytest.mark.parametrize("caps", [(0, 1), (1, 0)])

@@ -10,7 +10,13 @@ from pathlib import Path
 import pytest
 
 from z4j_otel.buffer import files as module
-from z4j_otel.buffer.files import AgentFiles, find_abandoned, is_owner_alive
+from z4j_otel.buffer.files import (
+    AgentFiles,
+    exists,
+    find_abandoned,
+    find_served,
+    is_owner_alive,
+)
 
 
 def names(home: Path) -> list[str]:
@@ -45,15 +51,64 @@ def test_a_living_owner_keeps_its_name(tmp_path: Path) -> None:
         files.close()
 
 
-def test_a_dead_agents_name_is_taken_over_by_its_deployment(tmp_path: Path) -> None:
-    """A restarted container goes on with its own entries, as a new life."""
+def test_a_dead_agents_name_stays_taken_until_it_is_adopted(tmp_path: Path) -> None:
+    """A restarted container, where every pid is the same, finds its own files abandoned."""
     first = AgentFiles.claim(tmp_path, 1, "shop")
-    first.buffer_path.write_text("entries")
     first.close()
     second = AgentFiles.claim(tmp_path, 1, "shop")
-    assert second.buffer_path.read_text() == "entries"
-    assert second.boot_id != first.boot_id
+    assert second.buffer_path.stem == "buffer-1-1"
+    (left,) = find_abandoned(tmp_path, "shop")
+    assert left.boot_id == first.boot_id != second.boot_id
+    assert left.remove()
+    third = AgentFiles.claim(tmp_path, 1, "shop")
+    assert third.buffer_path.stem == "buffer-1"
+    for files in (second, third):
+        files.close()
+
+
+def test_files_are_known_by_name_and_life(tmp_path: Path) -> None:
+    """A later owner of the same name is somebody else."""
+    first = AgentFiles.claim(tmp_path, 1, "shop")
+    assert exists(tmp_path, first.key)
+    assert first.remove()
+    second = AgentFiles.claim(tmp_path, 1, "shop")
+    assert [exists(tmp_path, files.key) for files in (first, second)] == [False, True]
     second.close()
+
+
+def test_a_served_journal_is_one_whose_owner_lives(tmp_path: Path) -> None:
+    """Dead agents, other deployments and journals that were removed do not count."""
+    AgentFiles.claim(tmp_path, 1, "shop").close()
+    other = AgentFiles.claim(tmp_path, 2, "other")
+    gone = AgentFiles.claim(tmp_path, 3, "shop")
+    gone.journal_dir.rmdir()
+    assert find_served(tmp_path, "shop") is None
+    alive = AgentFiles.claim(tmp_path, 4, "shop")
+    assert find_served(tmp_path, "shop") == alive.journal_dir
+    for files in (other, gone, alive):
+        files.close()
+
+
+def test_another_users_files_are_left_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever may write into the directory could have planted them."""
+    AgentFiles.claim(tmp_path, 1, "shop").close()
+    monkeypatch.setattr(os, "geteuid", lambda: 4321)
+    assert find_abandoned(tmp_path, "shop") == []
+
+
+def test_an_owner_leaves_signs_of_life(tmp_path: Path) -> None:
+    """The lock file's time says when it was last known to live."""
+    files = AgentFiles.claim(tmp_path, 1, "shop")
+    os.utime(files.lock_path, (1, 1))
+    files.close()
+    files.note_alive()
+    (left,) = find_abandoned(tmp_path, "shop")
+    assert left.last_alive_ns == 1_000_000_000
+    left.note_alive()
+    assert left.lock_path.stat().st_mtime > 1
+    left.close()
 
 
 @pytest.mark.parametrize("content", ['{"deployment":"other","pid":1,"boot_id":"b"}', "{", "[]"])
@@ -104,12 +159,61 @@ def test_a_claim_in_a_missing_directory_fails(tmp_path: Path) -> None:
         AgentFiles.claim(tmp_path / "missing", 1, "shop")
 
 
-def test_a_failed_claim_holds_nothing(tmp_path: Path) -> None:
-    """The lock is given up when the journal cannot be made."""
-    (tmp_path / "buffer-1.journal").write_text("in the way")
-    with pytest.raises(FileExistsError):
-        AgentFiles.claim(tmp_path, 1, "shop")
-    assert not is_owner_alive(tmp_path / "buffer-1.journal")
+def test_a_failed_claim_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The lock is given up and deleted when the journal cannot be made."""
+
+    def no_space(*_args: object, **_more: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "mkdir", no_space)
+        with pytest.raises(OSError, match="space"):
+            AgentFiles.claim(tmp_path, 1, "shop")
+    assert list(tmp_path.iterdir()) == []
+    AgentFiles.claim(tmp_path, 1, "shop").close()
+
+
+@pytest.mark.parametrize("suffix", [".lock", ".sqlite", ".journal"])
+def test_a_planted_link_is_passed_over(
+    tmp_path: Path, suffix: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Another name is taken, what the link leads to is untouched, and one line tells."""
+    target = tmp_path / "target"
+    target.mkdir()
+    (tmp_path / f"buffer-1{suffix}").symlink_to(target)
+    mine = AgentFiles.claim(tmp_path, 1, "shop")
+    assert mine.lock_path.name == "buffer-1-1.lock"
+    assert (list(target.iterdir()), caplog.text.count("is a link")) == ([], 1)
+    mine.close()
+
+
+@pytest.mark.parametrize("is_link", [True, False])
+def test_what_stands_for_an_abandoned_journal_is_put_aside(
+    tmp_path: Path, is_link: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Nothing is read from it or written through it, and the estate comes to its end."""
+    theirs = AgentFiles.claim(tmp_path, 1, "shop")
+    theirs.close()
+    theirs.journal_dir.rmdir()
+    if is_link:
+        theirs.journal_dir.symlink_to(tmp_path)
+    else:
+        theirs.journal_dir.write_text("precious")
+    (found,) = find_abandoned(tmp_path, "shop")
+    assert found.journal_dir.is_dir()
+    assert not found.journal_dir.is_symlink()
+    assert found.remove()
+    assert [path.name for path in tmp_path.iterdir()] == ["buffer-1.journal-foreign"]
+    assert caplog.text.count("was not made by z4j-otel") == 1
+
+
+def test_what_others_put_into_a_journal_goes_aside_with_it(tmp_path: Path) -> None:
+    """It is not deleted, and does not keep the files for ever."""
+    mine = AgentFiles.claim(tmp_path, 1, "shop")
+    (mine.journal_dir / "notes").write_text("precious")
+    assert mine.remove()
+    assert (tmp_path / "buffer-1.journal-foreign" / "notes").read_text() == "precious"
+    assert len(list(tmp_path.iterdir())) == 1
 
 
 def test_a_claim_ends_when_every_name_is_taken(

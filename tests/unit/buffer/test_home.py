@@ -8,7 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from z4j_otel.buffer.home import _problem_with, clamp_buffer_path, resolve_home
+from z4j_otel.buffer.home import (
+    _problem_with,
+    clamp_buffer_path,
+    possible_homes,
+    resolve_home,
+)
 from z4j_otel.errors import ConfigError
 
 
@@ -93,12 +98,12 @@ def test_a_home_that_we_may_not_write_is_not_used(environ: dict[str, str]) -> No
     """The permission is asked for, not guessed from bits."""
     is_root = os.getuid() == 0
     if is_root:
-        os.setreuid(65534, 0)  # access(2) asks for the real user
+        os.seteuid(65534)  # nothing forbids root to write
     try:
         assert _problem_with(Path("/")) == "not writable"
     finally:
         if is_root:
-            os.setreuid(0, 0)
+            os.seteuid(0)
 
 
 def test_a_home_that_is_no_directory_is_not_used(environ: dict[str, str]) -> None:
@@ -126,3 +131,12 @@ def test_a_path_outside_is_refused(tmp_path: Path, name: str) -> None:
     with pytest.raises(ConfigError, match="below the z4j home") as caught:
         clamp_buffer_path(Path(name), environ)
     assert "x.sqlite" not in str(caught.value)
+
+
+def test_possible_homes_are_those_that_resolve_may_choose(tmp_path: Path) -> None:
+    """Whoever looks from outside finds what an agent chose, and makes nothing."""
+    environ = {"Z4J_HOME": str(tmp_path / "home"), "TMPDIR": str(tmp_path)}
+    wanted, stand_in = possible_homes(environ)
+    assert list(tmp_path.iterdir()) == []
+    assert resolve_home(environ) == wanted
+    assert stand_in == tmp_path / f"z4j-{os.getuid()}"

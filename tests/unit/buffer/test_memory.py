@@ -9,7 +9,8 @@ from z4j_otel.buffer.base import COMMAND_AGE_S, BufferStats, DropReason, EntryKi
 from z4j_otel.buffer.memory import MemoryBuffer
 from z4j_otel.errors import BufferError_
 
-EVENT = EntryKind.EVENT
+EVENT, RESULT = EntryKind.EVENT, EntryKind.COMMAND_RESULT
+NOTHING = dict.fromkeys(EntryKind, 0)
 
 
 def test_a_life_in_memory() -> None:
@@ -23,7 +24,15 @@ def test_a_life_in_memory() -> None:
     buffer.append([(EVENT, b"3")], now_ns=2, positions={"a": "1", "b": ""})
     buffer.ack([first.sequence, second.sequence])
     expected = {(EVENT, DropReason.TOO_LARGE): 1, (EVENT, DropReason.BUFFER_FULL): 1}
-    assert buffer.stats() == BufferStats(0, 0, None, expected)
+    assert buffer.stats() == BufferStats(
+        0,
+        0,
+        None,
+        expected,
+        held={**NOTHING},
+        stored={**NOTHING, EVENT: 4},
+        acked={**NOTHING, EVENT: 2},
+    )
     assert buffer.positions() == {"a": "1"}
 
 

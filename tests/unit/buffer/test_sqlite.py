@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import os
 import threading
+import tracemalloc
 from pathlib import Path
 
 import pytest
 
-from z4j_otel.buffer import sqlite
-from z4j_otel.buffer.base import DropReason, Entry, EntryKind
+from z4j_otel.buffer import store
+from z4j_otel.buffer.base import DropReason, Entry, EntryKind, KnownCommand
 from z4j_otel.buffer.sqlite import SqliteBuffer
-from z4j_otel.errors import BufferError_, BufferFull
+from z4j_otel.errors import BufferError_
 
 EVENT, RESULT = EntryKind.EVENT, EntryKind.COMMAND_RESULT
 
@@ -87,7 +88,7 @@ def test_a_file_that_cannot_be_read_is_set_aside(
     assert len(lease(buffer)) == 1
     assert buffer.stats().files_set_aside == 1
     assert path.with_name("b.sqlite.corrupt-1").read_bytes() == garbage
-    assert "set aside" in caplog.text
+    assert "could not be used" in caplog.text
     buffer.close()
 
 
@@ -115,30 +116,15 @@ def test_damage_in_use_is_set_aside_and_the_operation_repeated(path: Path) -> No
     buffer = SqliteBuffer(path)
     buffer.append([(EVENT, b"x" * 500)] * 100 + [(RESULT, b"r")], now_ns=0)
     last = lease(buffer)[-1].sequence
-    buffer._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-    buffer._connection.execute("PRAGMA cache_size=0")
+    buffer._store.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    buffer._store.connection.execute("PRAGMA cache_size=0")
     damage(path)
     buffer.append([(EVENT, b"new")], now_ns=0, positions={"j": "p"})
     assert [entry.body for entry in lease(buffer)] == [b"new"]
-    assert buffer._last_sequence > last
+    assert buffer._contents.state.last_sequence > last
     stats = buffer.stats()
     lost = {(EVENT, DropReason.BUFFER_CORRUPT): 100, (RESULT, DropReason.BUFFER_CORRUPT): 1}
     assert (stats.entries, stats.dropped, stats.files_set_aside) == (1, lost, 1)
-    buffer.close()
-
-
-def test_a_full_disk_changes_nothing(path: Path) -> None:
-    """The append fails whole, and succeeds when there is room again."""
-    buffer = SqliteBuffer(path)
-    buffer.append([(EVENT, b"1")], now_ns=0)
-    (pages,) = buffer._connection.execute("PRAGMA page_count").fetchone()
-    buffer._connection.execute(f"PRAGMA max_page_count={pages}")
-    with pytest.raises(BufferFull):
-        buffer.append([(EVENT, b"x" * 9000)] * 9, now_ns=0, positions={"j": "p"})
-    assert (buffer.stats().entries, buffer.stats().bytes, buffer.positions()) == (1, 1, {})
-    buffer._connection.execute("PRAGMA max_page_count=100000")
-    buffer.append([(EVENT, b"2")], now_ns=0)
-    assert [entry.body for entry in lease(buffer)] == [b"1", b"2"]
     buffer.close()
 
 
@@ -187,9 +173,53 @@ def test_a_forked_child_cannot_use_the_parents_buffer(path: Path) -> None:
 def test_an_inherited_connection_is_kept_from_being_closed(path: Path) -> None:
     """Not even garbage collection closes it in the child."""
     buffer = SqliteBuffer(path)
-    connection = buffer._connection
+    connection = buffer._store.connection
     buffer._leave_to_parent()
-    assert sqlite._inherited.pop() is connection
+    assert store._inherited.pop() is connection
     with pytest.raises(BufferError_, match="closed"):
         buffer.positions()
     connection.close()
+
+
+def test_stories_can_be_forgotten(tmp_path: Path) -> None:
+    """Whoever adopted them has them now."""
+    buffer = SqliteBuffer(tmp_path / "b.sqlite")
+    buffer.append([], now_ns=0, stories={"a": b"1"})
+    buffer.forget_stories()
+    assert buffer.stories() == {}
+    buffer.close()
+
+
+@pytest.mark.parametrize("goes", ["b.sqlite", "b.sqlite*"])
+def test_a_file_that_is_removed_while_in_use_comes_back_with_all_it_knew(
+    path: Path, goes: str
+) -> None:
+    """Commands that were done are not done again; stories, accounts and entries are there."""
+    buffer = SqliteBuffer(path)
+    buffer.remember_result("c", b"r", now_ns=0)
+    buffer.append([(EVENT, b"1")], now_ns=1, stories={"t": b"s"}, accounts={"o": b"a"})
+    for each in path.parent.glob(goes):
+        each.unlink()
+    buffer.append([(EVENT, b"2")], now_ns=2)
+    buffer.close()
+    again = SqliteBuffer(path)
+    assert not again.begin_command("c", 3)
+    assert (again.recall_result("c"), again.recall_story("t")) == (b"r", b"s")
+    assert again.accounts() == {"o": b"a"}
+    assert [entry.body for entry in lease(again)] == [b"1", b"2"]
+    again.close()
+
+
+def test_only_the_commands_that_are_asked_for_are_read(tmp_path: Path) -> None:
+    """Asking every few seconds costs nothing for all the answers that are kept."""
+    buffer = SqliteBuffer(tmp_path / "b.sqlite")
+    kept = [KnownCommand(f"c{number}", number, b"done" * 2500) for number in range(100)]
+    buffer.take_commands([*kept, KnownCommand("c-b", 200, b"begun"), KnownCommand("n", 201, None)])
+    tracemalloc.start()
+    found = buffer.commands(b"begun")
+    _, peak_bytes = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert [known.key for known in found] == ["c-b"]
+    assert len(buffer.commands()) == 102
+    assert peak_bytes < 100_000
+    buffer.close()

@@ -8,9 +8,12 @@ from hypothesis import strategies as st
 
 from z4j_otel.journal.format import (
     HEADER_BYTES,
+    LOSSES,
     MAX_RECORD_BYTES,
     OPEN_MARK,
+    Heard,
     Scan,
+    WriterId,
     drained_name,
     frame,
     scan,
@@ -19,6 +22,10 @@ from z4j_otel.journal.format import (
 )
 
 TEXTS = st.lists(st.text(max_size=40).map(str.encode), max_size=8)
+
+
+ONE = WriterId(7, 0xF55A)
+TWO = WriterId(8, 1)
 
 
 def scan_all(data: bytes, *, at_end: bool = True, is_final: bool = False) -> Scan:
@@ -111,9 +118,9 @@ def test_limits_stop_a_scan() -> None:
 
 def test_scans_add_up() -> None:
     """Stretches read one after the other make one result."""
-    total = Scan([b"a"], 11, 1, 1, 4, is_torn=True)
-    total.add(Scan([b"b"], 12, 2, 3, 5))
-    assert total == Scan([b"a", b"b"], 23, 3, 4, 9)
+    total = Scan([b"a"], 11, 1, 1, 4, is_torn=True, heard={ONE: Heard(1, 1, {"x": 2})})
+    total.add(Scan([b"b"], 12, 2, 3, 5, heard={ONE: Heard(2, 9, {"x": 1, "y": 1})}))
+    assert total == Scan([b"a", b"b"], 23, 3, 4, 9, heard={ONE: Heard(3, 9, {"x": 2, "y": 1})})
 
 
 @pytest.mark.parametrize(
@@ -135,3 +142,55 @@ def test_a_segments_number_is_read_from_its_name(name: str, number: int | None) 
 def test_the_mark_begins_every_record() -> None:
     """A record starts with the byte that also says that a segment is written."""
     assert frame(b"x").startswith(OPEN_MARK)
+
+
+def test_what_is_read_is_heard_by_writer() -> None:
+    """Records are counted for their writers, and the highest number is kept."""
+    data = frame(b"a", ONE, 2) + frame(b"b", TWO, 5) + frame(b"c", ONE, 1) + frame(b"d")
+    found = scan_all(data)
+    assert found.records == [b"a", b"b", b"c", b"d"]
+    assert found.heard == {ONE: Heard(2, 2), TWO: Heard(1, 5)}
+
+
+def test_losses_are_heard_and_are_no_record() -> None:
+    """The writer's own account is not handed on; of two the later one counts."""
+    data = frame(b'{"full":3}', ONE, 4, LOSSES) + frame(b'{"full":5}', ONE, 6, LOSSES)
+    assert scan_all(data) == Scan([], len(data), heard={ONE: Heard(0, 6, {"full": 5})})
+
+
+@pytest.mark.parametrize("payload", [b"", b"[]", b"3", b'{"a":"b"}', b'{"a":[]}', b"\xff"])
+def test_losses_that_cannot_be_read_tell_nothing(payload: bytes) -> None:
+    """Whatever another version wrote does no harm."""
+    assert scan_all(frame(payload, ONE, 4, LOSSES)).heard == {ONE: Heard(0, 4)}
+
+
+def test_a_kind_of_later_versions_is_passed_over() -> None:
+    """An unknown kind is neither handed on nor counted."""
+    assert scan_all(frame(b"?", ONE, 4, 9)) == Scan(
+        [], len(frame(b"")) + 1, heard={ONE: Heard(0, 4)}
+    )
+
+
+@given(st.integers(0, len(frame(b"second")) * 8 - 1), st.booleans())
+def test_every_flipped_bit_shows_as_a_gap_or_as_a_place(bit: int, has_follower: bool) -> None:
+    """The damaged record's number was used; if its header is damaged too, the place tells."""
+    framed = bytearray(frame(b"second", ONE, 2))
+    framed[bit // 8] ^= 1 << bit % 8
+    follower = frame(b"third", ONE, 3) if has_follower else b""
+    found = scan_all(frame(b"first", ONE, 1) + bytes(framed) + follower, is_final=True)
+    heard = found.heard[ONE]
+    gap = heard.highest - heard.records
+    assert len(found.heard) == 1
+    assert max(gap, found.unnamed_damage) == 1
+
+
+def test_a_torn_beginning_could_hold_no_record() -> None:
+    """Less than a header that was overtaken is no loss by itself."""
+    found = scan_all(frame(b"one", ONE, 1)[: HEADER_BYTES - 1] + frame(b"one", ONE, 1))
+    assert (found.corrupt_records, found.unnamed_damage) == (1, 0)
+    assert found.heard == {ONE: Heard(1, 1)}
+
+
+def test_a_writer_is_shown_by_process_and_boot() -> None:
+    """People read the process; the rest tells two lives of one number apart."""
+    assert str(ONE) == "7-0000f55a"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import logging
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from z4j_otel.disk import Disk
 from z4j_otel.journal.format import SEALED_MARK, frame
 from z4j_otel.journal.reader import JournalChunk, JournalReader
 from z4j_otel.journal.segments import Segment
@@ -69,13 +71,78 @@ def test_a_position_outlives_a_rotation_that_it_did_not_see(tmp_path: Path) -> N
     assert read(JournalReader(tmp_path, position)).records == [b"two"]
 
 
-@pytest.mark.parametrize("field", [0, 1, 2])
-def test_a_recycled_name_is_not_mistaken(tmp_path: Path, field: int) -> None:
-    """Another inode, other contents or a shorter file: it is read from its start."""
+@pytest.mark.parametrize("fields", [(0,), (1, 3)])
+def test_a_recycled_name_is_not_mistaken(tmp_path: Path, fields: tuple[int, ...]) -> None:
+    """Another inode or other contents: it is read from its start."""
     write(tmp_path, b"one", b"two")
     places = json.loads(JournalReader(tmp_path).read(1, 1000).position)
-    places["active"][field] += 1000
+    for field in fields:
+        places["active"][field] += 1000
     assert read(JournalReader(tmp_path, json.dumps(places))).records == [b"one", b"two"]
+
+
+@pytest.mark.parametrize("damaged", [1, 3])
+def test_a_segment_is_known_although_it_is_damaged(tmp_path: Path, damaged: int) -> None:
+    """What was read is not read again for a byte that is wrong, or for want of a mark."""
+    write(tmp_path, b"one", b"two")
+    places = json.loads(JournalReader(tmp_path).read(1, 1000).position)
+    places["active"][damaged] += 1000
+    assert read(JournalReader(tmp_path, json.dumps(places))).records == [b"two"]
+    if damaged == 3:
+        del places["active"][damaged]
+        assert read(JournalReader(tmp_path, json.dumps(places))).records == [b"two"]
+
+
+@pytest.mark.parametrize("is_restarted", [False, True])
+def test_a_segment_cut_off_below_its_position_goes_on_at_its_end(
+    tmp_path: Path, is_restarted: bool
+) -> None:
+    """What is left of it was read; what is appended is not."""
+    writer = JournalWriter(tmp_path)
+    for record in (b"one", b"two"):
+        writer.append(record, now_ns=0)
+    reader = JournalReader(tmp_path)
+    chunk = read(reader)
+    os.truncate(tmp_path / "active.log", (tmp_path / "active.log").stat().st_size - 1)
+    if is_restarted:
+        reader = JournalReader(tmp_path, chunk.position)
+    assert read(reader).records == []
+    writer.append(b"three", now_ns=0)
+    assert read(reader).records == [b"three"]
+
+
+@pytest.mark.parametrize("name", ["active.log", "sealed-3.log"])
+@pytest.mark.parametrize("kind", ["link", "directory", "pipe"])
+def test_what_is_no_segment_is_passed_over(
+    tmp_path: Path, kind: str, name: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Planted names stop nobody: it is told once, and records are written and read."""
+    if kind == "link":
+        (tmp_path / name).symlink_to("/etc/passwd")
+    elif kind == "directory":
+        (tmp_path / name).mkdir()
+    else:
+        os.mkfifo(tmp_path / name)
+    reader = JournalReader(tmp_path, segment_bytes=1)
+    read(reader)
+    writer = JournalWriter(tmp_path)
+    for number in range(3):
+        assert writer.append(b"%d" % number, now_ns=number)
+        assert read(reader).records == [b"%d" % number]
+    assert caplog.text.count("left alone") == 1
+    assert Path("/etc/passwd").stat().st_size > 0
+
+
+def test_a_file_that_cannot_be_opened_for_now_is_waited_for(tmp_path: Path) -> None:
+    """Out of descriptors is not the file's fault."""
+
+    class Exhausted(Disk):
+        def open(self, *_: object) -> int:
+            raise OSError(errno.EMFILE, "too many open files")
+
+    write(tmp_path, b"one")
+    with pytest.raises(OSError, match="too many"):
+        read(JournalReader(tmp_path, disk=Exhausted()))
 
 
 @pytest.mark.parametrize("position", ["", "{", "[]", '{"active":3}', '{"x":[1,2,3]}', "3"])
@@ -177,7 +244,7 @@ def test_a_rotation_that_fails_does_not_stop_reading(tmp_path: Path) -> None:
     write(tmp_path, b"one")
     (tmp_path / "sealed-1.log").mkdir()
     reader = JournalReader(tmp_path, segment_bytes=1)
-    reader._paths = lambda: [tmp_path / "active.log"]
+    reader._names = lambda: ["active.log"]
     assert read(reader).records == [b"one"]
     assert "active.log" in names(tmp_path)
 
@@ -317,3 +384,31 @@ def test_a_follower_is_never_read_before_what_it_follows(tmp_path: Path) -> None
     appended.clear()
     assert [*read(reader).records, *read(reader).records] == [b"cause", b"effect"]
     os.close(late)
+
+
+class FailsOnce(Disk):
+    """A disk that cannot give the second of two segments, once."""
+
+    reads_left = 1 << 30
+
+    def read_at(self, fd: int, length: int, offset: int) -> bytes:
+        """Read, or fail."""
+        if length > 100:  # not the few bytes that tell a segment from others
+            self.reads_left -= 1
+            if self.reads_left == 0:
+                raise OSError(errno.EIO, "Input/output error")
+        return super().read_at(fd, length, offset)
+
+
+def test_what_was_read_before_an_error_is_read_again(tmp_path: Path) -> None:
+    """Nobody got it: the first segment's record is not skipped for the second's sake."""
+    disk = FailsOnce()
+    first, second = b"1" * 200, b"2" * 200
+    write(tmp_path, first)
+    (tmp_path / "active.log").rename(tmp_path / "sealed-1.log")
+    write(tmp_path, second)
+    reader = JournalReader(tmp_path, disk=disk)
+    disk.reads_left = 2
+    with pytest.raises(OSError, match="Input"):
+        read(reader)
+    assert read(reader).records == [first, second]

@@ -84,6 +84,18 @@ def test_an_incomplete_end_without_writers_is_damage(path: Path) -> None:
     segment.close()
 
 
+def test_a_long_incomplete_end_without_writers_is_damage(path: Path) -> None:
+    """Also where more of it is there than is read at a time: the file can be given up."""
+    with path.open("ab") as out:
+        out.write(frame(b"x" * 600_000)[:-100_000])
+    segment = Segment(path)
+    assert read(segment) == [b"one"]
+    found = segment.read(segment.size, max_records=9, max_bytes=99)
+    assert (found.records, found.corrupt_records) == ([], 1)
+    assert segment.offset == segment.size
+    segment.close()
+
+
 def test_an_incomplete_end_at_an_old_limit_is_no_end(path: Path) -> None:
     """What has grown since the size was taken is judged at the next read."""
     segment = Segment(path)

@@ -10,7 +10,15 @@ from pathlib import Path
 
 import pytest
 
-from z4j_otel.journal.format import MAX_RECORD_BYTES, SEALED_MARK, frame
+from z4j_otel.disk import Disk
+from z4j_otel.journal.format import (
+    HEADER_BYTES,
+    MAX_RECORD_BYTES,
+    SEALED_MARK,
+    Heard,
+    WriterId,
+    frame,
+)
 from z4j_otel.journal.reader import JournalReader
 from z4j_otel.journal.writer import FULL, TOO_LARGE, UNWRITABLE, JournalWriter, _pass_on_foreign
 
@@ -23,6 +31,14 @@ def read_all(directory: Path) -> list[bytes]:
     records = reader.read(100_000, 1 << 30).records
     reader.close()
     return records
+
+
+def heard_of(directory: Path) -> dict[WriterId, Heard]:
+    """Return what a journal says about its writers."""
+    reader = JournalReader(directory)
+    heard = reader.read(100_000, 1 << 30).heard
+    reader.close()
+    return heard
 
 
 def run_in_child(action) -> int:
@@ -49,7 +65,8 @@ def test_a_record_is_one_frame_in_a_private_file(tmp_path: Path) -> None:
     assert writer.append(b"one", now_ns=0)
     assert writer.append(b"two", now_ns=1)
     path = tmp_path / "j" / "active.log"
-    assert path.read_bytes() == frame(b"one") + frame(b"two")
+    us = writer.writer_id
+    assert path.read_bytes() == frame(b"one", us, 1) + frame(b"two", us, 2)
     assert path.stat().st_mode & 0o777 == 0o600
     assert path.parent.stat().st_mode & 0o777 == 0o700
     writer.close()
@@ -72,7 +89,7 @@ def test_a_seal_is_followed_at_once(tmp_path: Path) -> None:
         segment.write(SEALED_MARK)
     path.rename(tmp_path / "sealed-1.log")
     assert writer.append(b"new", now_ns=1)
-    assert path.read_bytes() == frame(b"new")
+    assert path.read_bytes() == frame(b"new", writer.writer_id, 2)
 
 
 def test_a_sealed_file_that_is_not_renamed_yet_still_takes_records(tmp_path: Path) -> None:
@@ -97,14 +114,41 @@ def test_a_removed_file_is_noticed_after_a_second_or_a_clock_set_back(
     assert read_all(tmp_path) == [b"kept"]
 
 
-def test_a_removed_file_is_noticed_after_256_appends(tmp_path: Path) -> None:
-    """Nor for more than 256 appends."""
+def test_a_removed_file_is_noticed_after_256_kib(tmp_path: Path) -> None:
+    """Nor for more bytes than it may write between two looks."""
     writer = JournalWriter(tmp_path)
-    for number in range(300):
-        writer.append(b"%d" % number, now_ns=0)
+    framed = HEADER_BYTES + 10_000
+    whole = 256 * 1024 // framed
+    for number in range(whole + 3):
+        writer.append(b"%d" % number * (10_000 // len(b"%d" % number)), now_ns=0)
         if not number:
             (tmp_path / "active.log").unlink()
-    assert read_all(tmp_path) == [b"%d" % number for number in range(256, 300)]
+    assert 2 <= len(read_all(tmp_path)) <= 4
+
+
+def test_a_writer_never_passes_the_cap(tmp_path: Path) -> None:
+    """To the byte: a record that does not fit waits, and a smaller one behind it, too."""
+    writer = JournalWriter(tmp_path, max_bytes=1000)
+    record = b"x" * (500 - HEADER_BYTES)
+    assert [writer.append(record, now_ns=0) for _ in range(3)] == [True, True, False]
+    assert not writer.append(b"", now_ns=0)
+    assert (tmp_path / "active.log").stat().st_size == 1000
+    (tmp_path / "foreign.bin").write_bytes(b"x" * 5000)
+    (tmp_path / "active.log").rename(tmp_path / "drained-1.log")
+    assert writer.append(b"", now_ns=0)
+    assert len(read_all(tmp_path)) == 5
+
+
+@pytest.mark.parametrize("writers", [2, 5])
+def test_several_writers_pass_the_cap_by_little(tmp_path: Path, writers: int) -> None:
+    """Each but one by what it may write between two looks."""
+    cap = 2 * 1024 * 1024
+    many = [JournalWriter(tmp_path, max_bytes=cap) for _ in range(writers)]
+    for _ in range(cap // 10_000 + 300):
+        for writer in many:
+            writer.append(b"x" * 10_000, now_ns=0)
+    size = (tmp_path / "active.log").stat().st_size
+    assert cap - 10_000 - HEADER_BYTES < size <= cap + (writers - 1) * 256 * 1024
 
 
 def test_a_directory_is_not_made_twice(tmp_path: Path) -> None:
@@ -154,8 +198,8 @@ def test_what_memory_cannot_hold_is_counted(tmp_path: Path) -> None:
 def test_a_journal_at_its_cap_takes_nothing_until_it_is_read(tmp_path: Path) -> None:
     """The cap counts unread segments; drained ones do not matter."""
     (tmp_path / "drained-1.log").write_bytes(b"x" * 1000)
-    (tmp_path / "sealed-2.log").write_bytes(b"x" * 200)
-    writer = JournalWriter(tmp_path, max_bytes=200)
+    (tmp_path / "sealed-2.log").write_bytes(b"x" * 60_000)
+    writer = JournalWriter(tmp_path, max_bytes=60_000)
     for _ in range(1003):
         assert not writer.append(b"late", now_ns=0)
     assert writer.dropped == {FULL: 3}
@@ -171,6 +215,72 @@ def test_a_record_that_is_too_large_is_counted(tmp_path: Path) -> None:
     assert writer.append(b"x" * MAX_RECORD_BYTES, now_ns=0)
     assert writer.dropped == {TOO_LARGE: 1}
     assert read_all(tmp_path) == [b"x" * MAX_RECORD_BYTES]
+
+
+def test_losses_are_told_before_the_next_record(tmp_path: Path) -> None:
+    """The reader learns what was dropped, and why, no later than it can miss it."""
+    (tmp_path / "j").write_text("in the way")
+    writer = JournalWriter(tmp_path / "j")
+    for _ in range(1005):
+        writer.append(b"late", now_ns=0)
+    (tmp_path / "j").unlink()
+    writer.append(b"next", now_ns=0)
+    assert heard_of(tmp_path / "j") == {writer.writer_id: Heard(32, 1006, {UNWRITABLE: 6})}
+    assert writer.flush()
+    assert heard_of(tmp_path / "j") == {writer.writer_id: Heard(1000, 1006, {UNWRITABLE: 6})}
+
+
+def test_losses_are_told_when_the_process_leaves(tmp_path: Path) -> None:
+    """A writer whose last record was dropped says so when it is closed."""
+    writer = JournalWriter(tmp_path)
+    assert not writer.append(b"x" * (MAX_RECORD_BYTES + 1), now_ns=0)
+    writer.close()
+    assert heard_of(tmp_path) == {writer.writer_id: Heard(0, 1, {TOO_LARGE: 1})}
+
+
+def test_what_never_became_bytes_is_told_too(tmp_path: Path) -> None:
+    """The caller's own losses get numbers, and are told with the next record, once."""
+    writer = JournalWriter(tmp_path)
+    writer.append(b"one", now_ns=0)
+    writer.count_lost("unencodable", 2)
+    assert writer.append(b"two", now_ns=1)
+    assert writer.append(b"three", now_ns=2)
+    size = (tmp_path / "active.log").stat().st_size
+    us = writer.writer_id
+    told = frame(b'{"unencodable":2}', us, 4, 1)
+    records = frame(b"one", us, 1) + frame(b"two", us, 4) + frame(b"three", us, 5)
+    assert heard_of(tmp_path) == {us: Heard(3, 5, {"unencodable": 2})}
+    assert size == len(told) + len(records)
+
+
+def test_losses_that_were_cut_off_are_told_again(tmp_path: Path) -> None:
+    """A short write of the counts is repeated and counts nothing twice."""
+    writer = JournalWriter(tmp_path)
+    writer.append(b"one", now_ns=0)
+    writer.count_lost("unencodable")
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (len(frame(b"one")) + 40, limits[1]))
+        assert not writer.append(b"two", now_ns=1)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert writer.append(b"three", now_ns=2)
+    assert heard_of(tmp_path) == {writer.writer_id: Heard(3, 4, {"unencodable": 1})}
+
+
+def test_a_child_has_its_own_name_and_numbers(tmp_path: Path) -> None:
+    """A forked child is another writer, also where Python did not see the fork."""
+    writer = JournalWriter(tmp_path)
+    writer.append(b"parent", now_ns=0)
+    writer.count_lost("unencodable")
+    assert run_in_child(lambda: not writer.append(b"child", now_ns=0)) == 0
+    heard = heard_of(tmp_path)
+    assert [one.highest for one in heard.values()] == [1, 1]
+    before = writer.writer_id
+    writer._pid -= 1
+    writer.count_lost("unencodable")
+    assert writer.writer_id != before
+    assert writer.dropped == {"unencodable": 1}
 
 
 def test_a_short_write_is_written_again(tmp_path: Path) -> None:
@@ -278,8 +388,74 @@ def test_a_fork_that_python_did_not_see_is_noticed(tmp_path: Path) -> None:
     assert writer._pid == os.getpid()
 
 
+def test_a_short_write_leaves_no_gap(tmp_path: Path) -> None:
+    """A record that was cut off and repeated is heard once, under its own number."""
+    writer = JournalWriter(tmp_path)
+    writer.append(b"one", now_ns=0)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (len(frame(b"one")) * 2 - 1, limits[1]))
+        assert not writer.append(b"two", now_ns=1)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert writer.append(b"three", now_ns=2)
+    assert heard_of(tmp_path) == {writer.writer_id: Heard(3, 3)}
+
+
 def test_an_error_of_the_applications_signal_handler_passes() -> None:
     """A TimeoutError raised by the application is not taken for the disk's."""
     with pytest.raises(TimeoutError):
         _pass_on_foreign(TimeoutError("soft limit"))
     _pass_on_foreign(OSError(errno.ENOSPC, "full"))
+
+
+def test_a_writer_whose_journal_is_gone_asks_where_to_write(tmp_path: Path) -> None:
+    """What is appended after the move, and what waited, is in the other journal."""
+    (tmp_path / "next").mkdir()
+    asked: list[int] = []
+    answers = [None, tmp_path / "vanished", tmp_path / "next"]
+
+    def successor() -> Path | None:
+        asked.append(1)
+        return answers.pop(0)
+
+    writer = JournalWriter(tmp_path / "gone", successor=successor)
+    assert not writer.append(b"a", now_ns=0)
+    assert not writer.append(b"b", now_ns=1)  # it was asked a moment ago
+    assert writer.append(b"c", now_ns=2 * SECOND)
+    assert (len(asked), answers) == (3, [])
+    assert read_all(tmp_path / "next") == [b"a", b"b", b"c"]
+    assert not (tmp_path / "gone").exists()
+    writer.close()
+
+
+def test_a_writer_with_a_segment_stays_where_it_is(tmp_path: Path) -> None:
+    """Nobody is asked while there is a journal."""
+    (tmp_path / "j").mkdir()
+    writer = JournalWriter(tmp_path / "j", successor=lambda: pytest.fail("asked"))
+    assert writer.append(b"a", now_ns=0)
+    assert writer.append(b"b", now_ns=2 * SECOND)
+    writer.close()
+
+
+def test_a_descriptor_is_not_forgotten_over_an_error(tmp_path: Path) -> None:
+    """It would hold its lock for the life of the process, and the segment with it."""
+
+    class Failing(Disk):
+        error = 0
+
+        def fstat(self, fd: int) -> os.stat_result:
+            if self.error:
+                raise OSError(self.error, "cannot be asked")
+            return os.fstat(fd)
+
+    disk = Failing()
+    writer = JournalWriter(tmp_path, disk=disk)
+    writer.append(b"one", now_ns=0)
+    disk.error = errno.EIO
+    assert not writer.append(b"two", now_ns=SECOND)
+    disk.error = 0
+    assert writer.append(b"three", now_ns=SECOND)
+    writer.close()
+    with (tmp_path / "active.log").open() as segment:
+        fcntl.flock(segment, fcntl.LOCK_EX | fcntl.LOCK_NB)
