@@ -7,76 +7,43 @@ Theory of operation
     and 0-30 % of random time is added so that a fleet does not return in step. The row ends
     when the caller reports success, which it does only after a stable session: a handshake
     alone proves neither the signature nor the slot.
+
+    Two processes with one worker id evict each other in turn, and each of them has a stable
+    session until the other comes back. So a row of evictions only ends with a session that
+    has lasted twice as long as its predecessor had to wait.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from enum import Enum
 from typing import Final
 
-__all__ = ["Backoff", "FailureClass", "classify_close"]
+from z4j_otel.transport.close_codes import FailureClass
+
+__all__ = ["DELAYS", "Backoff", "Delays"]
 
 _JITTER: Final = 0.3
 _MAX_DOUBLINGS: Final = 32
 
 
-class FailureClass(str, Enum):
-    """What kind of thing went wrong, as far as waiting is concerned."""
-
-    CONNECTION = "connection"
-    """The network, or a brain that restarts."""
-    PROTOCOL = "protocol"
-    """One side sent what the other does not take."""
-    AUTH = "auth"
-    """Token, secret, clock or address are not accepted."""
-    INCOMPATIBLE = "incompatible"
-    """The two sides speak different versions."""
-    CAPACITY = "capacity"
-    """The brain has too many connections (4429)."""
-    SLOT = "slot"
-    """Another connection took this worker's place (4002)."""
-
-
 @dataclass(frozen=True, slots=True)
-class _Delays:
+class Delays:
+    """The pauses of one class, seconds, before jitter."""
+
     first_s: float
     cap_s: float
 
 
-_DELAYS: Final = {
-    FailureClass.CONNECTION: _Delays(1.0, 30.0),
-    FailureClass.PROTOCOL: _Delays(1.0, 60.0),
-    FailureClass.AUTH: _Delays(10.0, 600.0),
-    FailureClass.INCOMPATIBLE: _Delays(120.0, 3600.0),
-    FailureClass.CAPACITY: _Delays(60.0, 600.0),
-    FailureClass.SLOT: _Delays(30.0, 600.0),
+DELAYS: Final = {
+    FailureClass.CONNECTION: Delays(1.0, 30.0),
+    FailureClass.PROTOCOL: Delays(1.0, 60.0),
+    FailureClass.AUTH: Delays(10.0, 600.0),
+    FailureClass.INCOMPATIBLE: Delays(120.0, 3600.0),
+    FailureClass.CAPACITY: Delays(60.0, 600.0),
+    FailureClass.SLOT: Delays(30.0, 600.0),
 }
-
-_BY_CODE: Final = {
-    1009: FailureClass.PROTOCOL,
-    4002: FailureClass.SLOT,
-    4003: FailureClass.AUTH,
-    4400: FailureClass.PROTOCOL,
-    4401: FailureClass.AUTH,
-    4403: FailureClass.AUTH,
-    4426: FailureClass.INCOMPATIBLE,
-    4427: FailureClass.INCOMPATIBLE,
-    4429: FailureClass.CAPACITY,
-}
-
-
-def classify_close(code: int, *, established: bool) -> FailureClass:
-    """Say what a close code means for the next attempt.
-
-    Args:
-        code: WebSocket close code of the peer; 1006 when there was none.
-        established: Whether ``hello_ack`` had arrived before.
-    """
-    if code == 1002 or (code == 1011 and not established):  # noqa: PLR2004 -- RFC 6455 codes
-        return FailureClass.PROTOCOL
-    return _BY_CODE.get(code, FailureClass.CONNECTION)
+"""The pauses by class."""
 
 
 class Backoff:
@@ -89,24 +56,45 @@ class Backoff:
     def __init__(self, random: Callable[[], float]) -> None:
         self._random = random
         self._in_a_row: dict[FailureClass, int] = {}
+        self._evictions = 0
+        self._evicted_for_s = 0.0
 
     @property
     def streaks(self) -> dict[FailureClass, int]:
         """Failures in a row by class, since the last success."""
         return dict(self._in_a_row)
 
-    def failed(self, failure: FailureClass) -> float:
+    def failed(
+        self, failure: FailureClass, *, lasted_s: float = 0.0, at_least_s: float = 0.0
+    ) -> float:
         """Count a failure and return how long to wait now, seconds.
 
         A class starts at its own first delay: a long network outage does not make the
         first refused token wait for minutes.
+
+        Args:
+            failure: What kind of thing went wrong.
+            lasted_s: How long the connection had lasted.
+            at_least_s: How long the server asked us to stay away.
         """
         count = self._in_a_row.get(failure, 0)
         self._in_a_row[failure] = count + 1
-        delays = _DELAYS[failure]
+        if failure is FailureClass.SLOT:
+            count = self._count_eviction(lasted_s)
+        delays = DELAYS[failure]
         delay_s = min(delays.first_s * 2.0 ** min(count, _MAX_DOUBLINGS), delays.cap_s)
-        return delay_s * (1.0 + _JITTER * self._random())
+        delay_s = max(delay_s, at_least_s) * (1.0 + _JITTER * self._random())
+        if failure is FailureClass.SLOT:
+            self._evicted_for_s = delay_s
+        return delay_s
 
     def succeeded(self) -> None:
         """End the row of failures; call it after a stable session only."""
         self._in_a_row.clear()
+
+    def _count_eviction(self, lasted_s: float) -> int:
+        """Return how many evictions came before this one in the same duel."""
+        if lasted_s > 2 * self._evicted_for_s:
+            self._evictions = 0
+        self._evictions += 1
+        return self._evictions - 1

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from collections.abc import Callable
+from typing import Protocol, runtime_checkable
 
-__all__ = ["Connection", "Transport"]
+__all__ = ["Confirming", "Connection", "Dated", "Transport"]
 
 
 class Connection(Protocol):
@@ -18,6 +19,8 @@ class Connection(Protocol):
 
         Raises:
             ConnectionLost: The connection has ended; the message may not have arrived.
+            FrameTooLarge: The way takes no message of this size; the message has not been
+                sent, and the connection goes on.
         """
         ...
 
@@ -26,6 +29,7 @@ class Connection(Protocol):
 
         Raises:
             ConnectionLost: The connection has ended; carries the peer's close code.
+            ConnectionSuperseded: The transport has a better connection open.
         """
         ...
 
@@ -37,6 +41,23 @@ class Connection(Protocol):
             reason: Text for the peer's log, at most 123 bytes.
         """
         ...
+
+
+@runtime_checkable
+class Confirming(Protocol):
+    """What a connection also has whose peer sends no acks as frames (PROTOCOL §7)."""
+
+    def on_delivered(self, callback: Callable[[str], None]) -> None:
+        """Have the id of each batch told, from ``send``, once the peer has stored it."""
+        ...
+
+
+@runtime_checkable
+class Dated(Protocol):
+    """What a connection also has whose server told its clock when it was opened."""
+
+    server_time_ns: int | None
+    """Nanoseconds since the Unix epoch, exact to a second; None when it did not tell."""
 
 
 class Transport(Protocol):

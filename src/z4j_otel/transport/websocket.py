@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ipaddress
 import logging
+import ssl
 from collections.abc import Callable
 from typing import Any, Final
 from urllib.parse import SplitResult, urlsplit, urlunsplit
 
 import websockets
 from websockets.asyncio.client import ClientConnection, connect
-from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketException
+from websockets.datastructures import Headers
+from websockets.exceptions import (
+    ConnectionClosed,
+    InvalidStatus,
+    WebSocketException,
+)
 
-from z4j_otel.errors import ConfigError, ConnectFailed, ConnectionLost
+from z4j_otel.errors import ConfigError, ConnectionLost
+from z4j_otel.transport.failures import http_date_ns, not_opened, refused_with
 
 __all__ = ["WebSocketConnection", "WebSocketTransport", "agent_url", "is_loopback"]
 
@@ -21,8 +29,9 @@ _PATH: Final = "/ws/agent"
 _SCHEMES: Final = {"http": "ws", "https": "wss", "ws": "ws", "wss": "wss"}
 _ABNORMAL: Final = 1006
 _MAX_INBOUND_BYTES: Final = 1_048_576
-_PING_S: Final = 60.0
-_REDIRECTS: Final = range(300, 400)
+_PING_S: Final = 30.0
+_PONG_S: Final = 60.0
+"""A brain that is busy answers late; a peer that has gone is noticed after 90 s."""
 _HAS_PROXY: Final = int(websockets.version.version.partition(".")[0]) >= 15  # noqa: PLR2004 -- the release that added the argument
 
 # At DEBUG the library logs the handshake's headers, and with them the token.
@@ -84,8 +93,12 @@ def is_loopback(host: str) -> bool:
 class WebSocketConnection:
     """One open WebSocket."""
 
-    def __init__(self, socket: ClientConnection) -> None:
+    def __init__(self, socket: ClientConnection, *, close_timeout_s: float) -> None:
         self._socket = socket
+        self._close_timeout_s = close_timeout_s
+        assert socket.response is not None  # the upgrade is done
+        self.server_time_ns = http_date_ns(_plain(socket.response.headers))
+        """The server's clock as its answer to the upgrade told it; None when it did not."""
 
     async def send(self, data: bytes) -> None:
         """Send one binary message."""
@@ -103,11 +116,24 @@ class WebSocketConnection:
 
     async def close(self, code: int = 1000, reason: str = "") -> None:
         """Close with a code; waits a few seconds for the peer's answer."""
+        closing = asyncio.ensure_future(self._close(code, reason))
         try:
+            # The library's own limit does not count while the peer does not read.
+            await asyncio.wait([closing], timeout=self._close_timeout_s)
+        finally:
+            self._socket.transport.abort()
+            closing.cancel()
+
+    async def _close(self, code: int, reason: str) -> None:
+        # The peer may be faster, or gone: closed either way.
+        with contextlib.suppress(OSError, WebSocketException):
             await self._socket.close(code, reason)
-        except (OSError, WebSocketException):
-            # The peer was faster, or is gone: closed either way.
-            return
+
+
+def _plain(headers: Headers) -> dict[str, str]:
+    """Return the headers that are read, the first of those that are repeated."""
+    names = ("Date", "Retry-After")
+    return {name: values[0] for name in names if (values := headers.get_all(name))}
 
 
 def _lost(closed: ConnectionClosed) -> ConnectionLost:
@@ -127,11 +153,14 @@ class WebSocketTransport:
 
     Args:
         brain_url: Address of the brain, see :func:`agent_url`.
-        token: The agent's bearer token.
+        token: The agent's bearer token, or what returns it at each connect.
         dev_mode: Whether plain text to another machine is allowed.
+        ssl_context: How to check the brain's certificate; as the platform does when None.
         user_agent: Sent as ``User-Agent``; shows in the brain's audit.
         open_timeout_s: Limit for TCP, TLS and upgrade together.
         close_timeout_s: How long to wait for the peer's close frame.
+        ping_interval_s: Pause between pings.
+        ping_timeout_s: How long the peer may take to answer one.
 
     Raises:
         ConfigError: The address is not usable, see :func:`agent_url`.
@@ -140,29 +169,36 @@ class WebSocketTransport:
     def __init__(
         self,
         brain_url: str,
-        token: str,
+        token: str | Callable[[], str],
         *,
         dev_mode: bool = False,
+        ssl_context: ssl.SSLContext | None = None,
         user_agent: str = "z4j-otel",
         open_timeout_s: float = 10.0,
         close_timeout_s: float = 5.0,
+        ping_interval_s: float = _PING_S,
+        ping_timeout_s: float = _PONG_S,
     ) -> None:
         self.url = agent_url(brain_url, dev_mode=dev_mode)
         """Address of the socket, without secrets."""
         self._token = token
-        self._open = self._opener(user_agent, open_timeout_s, close_timeout_s)
+        self._close_timeout_s = close_timeout_s
+        self._ssl_context = ssl_context
+        self._open = self._opener(
+            user_agent_header=user_agent,
+            open_timeout=open_timeout_s,
+            close_timeout=close_timeout_s,
+            ping_interval=ping_interval_s,
+            ping_timeout=ping_timeout_s,
+        )
 
     def __repr__(self) -> str:
         return f"WebSocketTransport({self.url!r})"
 
-    def _opener(self, user_agent: str, open_timeout_s: float, close_timeout_s: float) -> _Opener:
+    def _opener(self, **given: Any) -> _Opener:
         on_this_machine = is_loopback(urlsplit(self.url).hostname or "")
         options: dict[str, Any] = {
-            "user_agent_header": user_agent,
-            "open_timeout": open_timeout_s,
-            "close_timeout": close_timeout_s,
-            "ping_interval": _PING_S,
-            "ping_timeout": _PING_S,
+            **given,
             "max_size": _MAX_INBOUND_BYTES,
             "logger": _library_logger,
             # Compressing for a peer on this machine costs both and saves nothing.
@@ -170,9 +206,12 @@ class WebSocketTransport:
         }
         if on_this_machine and _HAS_PROXY:
             options["proxy"] = None
+        if self._ssl_context is not None and self.url.startswith("wss:"):
+            options["ssl"] = self._ssl_context
 
         def open_() -> connect:
-            headers = {"Authorization": f"Bearer {self._token}"}
+            token = self._token if isinstance(self._token, str) else self._token()
+            headers = {"Authorization": f"Bearer {token}"}
             return _ConnectHere(self.url, additional_headers=headers, **options)
 
         return open_
@@ -184,22 +223,13 @@ class WebSocketTransport:
             ConnectFailed: Names what failed: address, refusal, time-out, TLS or status.
         """
         try:
-            return WebSocketConnection(await self._open())
+            socket = await self._open()
         except InvalidStatus as refused:
-            raise _refused(refused.response.status_code) from refused
-        except (asyncio.TimeoutError, TimeoutError) as slow:
-            raise ConnectFailed(f"no answer from {self.url} in time") from slow
-        except (OSError, WebSocketException) as error:
-            text = f"cannot reach {self.url}: {type(error).__name__}: {error}"
-            raise ConnectFailed(text) from error
-
-
-def _refused(status: int) -> ConnectFailed:
-    if status in _REDIRECTS:
-        text = f"the address redirects (HTTP {status}); set brain_url to its final address"
-    else:
-        text = f"the server refused the WebSocket upgrade with HTTP {status}"
-    return ConnectFailed(text, http_status=status)
+            answer = refused.response
+            raise refused_with(answer.status_code, _plain(answer.headers)) from refused
+        except (OSError, UnicodeError, asyncio.TimeoutError, WebSocketException) as error:
+            raise not_opened(self.url, error) from error
+        return WebSocketConnection(socket, close_timeout_s=self._close_timeout_s)
 
 
 class _ConnectHere(connect):

@@ -69,7 +69,7 @@ def read_hello_ack(frame: dict[str, Any]) -> HelloAccepted:
     """
     ack = _convert(frame.get("payload"), HelloAck)
     _check_version(frame, ack.protocol_version)
-    return HelloAccepted(ack)
+    return HelloAccepted(ack, _time_or_none(frame.get("ts")))
 
 
 def read_from_agent(kind: FrameType, frame: dict[str, Any]) -> Received:
@@ -125,7 +125,8 @@ def _read_command(frame: dict[str, Any]) -> CommandReceived:
             timeout_s=float(payload.timeout_seconds),
             issued_by=payload.issued_by,
             claim_token=payload.delivery_claim_token,
-        )
+        ),
+        sent_ns=_time_or_none(frame.get("ts")),
     )
 
 
@@ -181,6 +182,13 @@ def _id_of(frame: dict[str, Any]) -> str:
 
 def _text_or_none(value: Any) -> str | None:
     return value if isinstance(value, str) else None
+
+
+def _time_or_none(value: Any) -> int | None:
+    try:
+        return parse_iso_ns(value) if isinstance(value, str) else None
+    except (ValueError, OverflowError):
+        return None
 
 
 def _int_or_zero(value: Any) -> int:

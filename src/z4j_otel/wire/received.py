@@ -37,6 +37,8 @@ class HelloAccepted:
     """To the agent: the session is established."""
 
     ack: HelloAck
+    sent_ns: int | None = None
+    """The brain's clock when it answered, unsigned; None when the frame does not tell."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +80,8 @@ class CommandReceived:
     """To the agent: acknowledge at once, then carry out."""
 
     command: Command
+    sent_ns: int | None = None
+    """The brain's clock when it sent the frame."""
 
 
 @dataclass(frozen=True, slots=True)

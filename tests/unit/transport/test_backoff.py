@@ -6,34 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from z4j_otel.transport.backoff import Backoff, FailureClass, classify_close
-
-
-@pytest.mark.parametrize(
-    ("code", "established", "expected"),
-    [
-        (1000, True, FailureClass.CONNECTION),
-        (1001, True, FailureClass.CONNECTION),
-        (1002, True, FailureClass.PROTOCOL),
-        (1006, False, FailureClass.CONNECTION),
-        (1009, True, FailureClass.PROTOCOL),
-        (1011, True, FailureClass.CONNECTION),
-        (1011, False, FailureClass.PROTOCOL),
-        (1012, True, FailureClass.CONNECTION),
-        (4002, True, FailureClass.SLOT),
-        (4003, True, FailureClass.AUTH),
-        (4400, False, FailureClass.PROTOCOL),
-        (4401, False, FailureClass.AUTH),
-        (4403, True, FailureClass.AUTH),
-        (4408, True, FailureClass.CONNECTION),
-        (4426, False, FailureClass.INCOMPATIBLE),
-        (4427, False, FailureClass.INCOMPATIBLE),
-        (4429, True, FailureClass.CAPACITY),
-    ],
-)
-def test_close_codes_have_a_class(code, established, expected):
-    """Every close code of the protocol leads to the pause that fits its cause."""
-    assert classify_close(code, established=established) is expected
+from z4j_otel.transport.backoff import Backoff
+from z4j_otel.transport.close_codes import FailureClass
 
 
 def test_delay_doubles_up_to_its_cap():
@@ -69,6 +43,23 @@ def test_success_ends_the_row():
     backoff.succeeded()
     assert backoff.streaks == {}
     assert backoff.failed(FailureClass.AUTH) == 10
+
+
+def test_server_can_ask_for_more():
+    """Retry-After lengthens a pause and never shortens one; jitter comes on top."""
+    backoff = Backoff(lambda: 0.5)
+    assert backoff.failed(FailureClass.CONNECTION, at_least_s=100) == pytest.approx(115)
+    assert backoff.failed(FailureClass.AUTH, at_least_s=1) == pytest.approx(11.5)
+
+
+def test_two_processes_with_one_id_slow_each_other_down():
+    """Being evicted again after about as long as the other had to wait goes on growing."""
+    backoff = Backoff(lambda: 0.0)
+    delays = []
+    for lasted_s in (1000, 30, 60, 120, 240, 480, 600, 1300, 30):
+        delays.append(backoff.failed(FailureClass.SLOT, lasted_s=lasted_s))
+        backoff.succeeded()
+    assert delays == [30, 60, 120, 240, 480, 600, 600, 30, 60]
 
 
 @given(st.sampled_from(FailureClass), st.floats(0, 1, exclude_max=True), st.integers(1, 60))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import http
 import logging
+import time
 
 import pytest
 from websockets.asyncio.server import serve
@@ -155,11 +156,90 @@ def test_refused_upgrade_is_told_with_its_status(status, words):
     assert with_server(echo, client, process_request=refuse) == status
 
 
+@pytest.mark.parametrize("status", [301, 302, 307, 308])
+def test_redirect_takes_the_token_nowhere(status):
+    """The address that a redirect names is never spoken to."""
+    asked = []
+
+    async def elsewhere(reader, writer):
+        asked.append(await reader.read(4096))
+        writer.close()
+
+    async def scene():
+        async with await asyncio.start_server(elsewhere, "127.0.0.1", 0) as other:
+            port = other.sockets[0].getsockname()[1]
+
+            def redirect(connection, request):
+                headers = Headers({"Location": f"ws://127.0.0.1:{port}/", "Content-Length": "0"})
+                return Response(status, "Moved", headers)
+
+            async with serve(echo, "127.0.0.1", 0, process_request=redirect) as server:
+                own = server.sockets[0].getsockname()[1]
+                with pytest.raises(ConnectFailed, match="redirects") as told:
+                    await WebSocketTransport(f"http://127.0.0.1:{own}", TOKEN).connect()
+                return told.value
+
+    error = asyncio.run(scene())
+    assert (error.http_status, asked) == (status, [])
+    assert str(error).count("127.0.0.1") == 0
+
+
+def test_busy_proxy_says_when_to_come_back():
+    """A 503 with a body and Retry-After is told with its wish; the body is not quoted."""
+
+    def refuse(connection, request):
+        headers = Headers({"Retry-After": "17", "Content-Length": "5", "Date": "nonsense"})
+        headers["Date"] = "repeated"
+        return Response(503, "busy", headers, b"<html")
+
+    async def client(transport):
+        with pytest.raises(ConnectFailed) as told:
+            await transport.connect()
+        return told.value
+
+    error = with_server(echo, client, process_request=refuse)
+    assert (error.http_status, error.retry_after_s) == (503, 17)
+    assert "<html" not in str(error)
+
+
+@pytest.mark.parametrize(
+    ("answer", "cause"), [(b"", "closed"), (b"SSH-2.0-OpenSSH_9\r\n", "not_http")]
+)
+def test_servers_that_speak_something_else(answer, cause):
+    """A server that hangs up, and one of another protocol, are told apart."""
+
+    async def other(reader, writer):
+        await reader.read(100)
+        writer.write(answer)
+        writer.close()
+
+    async def scene():
+        async with await asyncio.start_server(other, "127.0.0.1", 0) as server:
+            port = server.sockets[0].getsockname()[1]
+            with pytest.raises(ConnectFailed) as told:
+                await WebSocketTransport(f"http://127.0.0.1:{port}", TOKEN).connect()
+            return told.value.cause
+
+    assert asyncio.run(scene()) == cause
+
+
+def test_servers_clock_comes_with_the_connection():
+    """The Date header of the upgrade is kept for agents whose brain tells no time."""
+
+    async def client(transport):
+        connection = await transport.connect()
+        await connection.close()
+        return connection.server_time_ns
+
+    told_ns = with_server(echo, client)
+    assert abs(told_ns - time.time_ns()) < 5_000_000_000
+
+
 def test_nobody_there():
     """A refused TCP connection names the address, not the token."""
 
     async def scene():
-        with pytest.raises(ConnectFailed, match="cannot reach ws") as told:
+        with pytest.raises(ConnectFailed, match="nobody listens at ws") as told:
             await WebSocketTransport("http://127.0.0.1:1", TOKEN).connect()
         return told.value
 

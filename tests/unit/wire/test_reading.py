@@ -85,6 +85,22 @@ def test_hello_ack_is_read() -> None:
     assert (ack.session_id, ack.heartbeat_interval_seconds) == ("s", 10)
 
 
+@pytest.mark.parametrize(
+    ("ts", "expected"),
+    [
+        ("2026-01-02T03:04:05Z", 1_767_323_045_000_000_000),
+        ("2026-01-02T03:04:05", None),
+        ("0001-13-01T00:00:00+23:59", None),
+        ("soon", None),
+        (5, None),
+        (None, None),
+    ],
+)
+def test_the_brains_clock_is_read_from_hello_ack(ts: Any, expected: int | None) -> None:
+    """A time with an offset is the brain's clock; anything else tells nothing."""
+    assert read_hello_ack(frame(ACK) | {"ts": ts}).sent_ns == expected
+
+
 @pytest.mark.parametrize("payload", [None, {}, ACK | {"agent_id": 5}])
 def test_a_malformed_hello_ack_is_refused(payload: Any) -> None:
     """Without the three ids there is no session; the error does not quote the peer."""

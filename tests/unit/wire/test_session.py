@@ -64,7 +64,8 @@ def test_the_handshake_establishes_both_sides(
     assert received == HelloReceived(HELLO, "he_1")
     assert (agent.state, brain.state, agent.binding) == (State.HELLO_SENT, State.HELLO_SENT, None)
     answer = brain.send_hello_ack(ack, frame_id="hack_1", now_ns=now_ns)
-    assert agent.receive(answer, now_ns=now_ns) == HelloAccepted(ack)
+    told_ns = now_ns - now_ns % 1000  # the wire has microseconds
+    assert agent.receive(answer, now_ns=now_ns) == HelloAccepted(ack, told_ns)
     assert (agent.state, brain.state) == (State.ESTABLISHED, State.ESTABLISHED)
     assert agent.binding == brain.binding == binding
 
@@ -122,7 +123,7 @@ def test_what_the_brain_sends_the_agent_understands(pair: Pair, now_ns: int) -> 
         (brain.send_event_batch_ack("ev_1", 3, 2, 1, **at), BatchAcked("ev_1", 3, 2, 1)),
         (
             brain.send_command("c", CommandPayload(action="cancel_task"), now_ns=now_ns),
-            CommandReceived(Command(CommandId("c"), "cancel_task")),
+            CommandReceived(Command(CommandId("c"), "cancel_task"), sent_ns=now_ns),
         ),
         (brain.send_error(ErrorPayload(code="c"), **at), ErrorReceived("c", "", fatal=False)),
     ]

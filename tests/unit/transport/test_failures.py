@@ -1,0 +1,111 @@
+"""Every way in which no connection comes about, and its one word."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import ssl
+
+import pytest
+
+from z4j_otel.transport.failures import http_date_ns, not_opened, refused_with
+
+URL = "wss://brain.example/ws/agent"
+DATE = "Sat, 21 Nov 2026 12:00:00 GMT"
+
+
+def caused(outer, inner):
+    """Return an error with a cause."""
+    outer.__cause__ = inner
+    return outer
+
+
+def certificate_error(code, words):
+    """Return what OpenSSL raises for a certificate."""
+    error = ssl.SSLCertVerificationError(1, "certificate verify failed")
+    error.verify_code, error.verify_message = code, words
+    return error
+
+
+def tls_error(reason):
+    """Return what OpenSSL raises for a handshake."""
+    error = ssl.SSLError(1, reason)
+    error.reason = reason
+    return error
+
+
+@pytest.mark.parametrize(
+    ("error", "cause", "words"),
+    [
+        (socket.gaierror(-2, "Name or service not known"), "dns", "DNS"),
+        (UnicodeError("label too long"), "dns", "DNS"),
+        (ConnectionRefusedError(111, "x"), "refused", "nobody listens at wss://brain.example"),
+        (OSError("Multiple exceptions: [Errno 111] a, [Errno 111] b"), "refused", "nobody"),
+        (asyncio.TimeoutError(), "timeout", "in time"),
+        (TimeoutError("timed out during opening handshake"), "timeout", "in time"),
+        (EOFError(), "closed", "hung up"),
+        (caused(RuntimeError("wrapped"), ConnectionResetError(104, "x")), "closed", "hung up"),
+        (caused(RuntimeError("wrapped"), ValueError("no HTTP")), "not_http", "HTTP"),
+        (certificate_error(10, "certificate has expired"), "tls_expired", "expired"),
+        (certificate_error(9, "certificate is not yet valid"), "tls_expired", "not yet"),
+        (certificate_error(62, "Hostname mismatch"), "tls_host", "another host"),
+        (certificate_error(20, "unable to get local issuer"), "tls_issuer", "not signed"),
+        (certificate_error(18, "self-signed certificate"), "tls_issuer", "self-signed"),
+        (certificate_error(23, "certificate revoked"), "tls", "revoked"),
+        (tls_error("WRONG_VERSION_NUMBER"), "no_tls", "does not speak TLS"),
+        (tls_error("SSLV3_ALERT_HANDSHAKE_FAILURE"), "tls", "HANDSHAKE_FAILURE"),
+        (ssl.SSLEOFError(8, "EOF occurred"), "closed", "hung up"),
+        (OSError(113, "No route to host"), "network", "No route to host"),
+    ],
+)
+def test_every_failure_has_its_word_and_its_text(error, cause, words):
+    """However a library wraps an error, the operator gets one word and one clear text."""
+    failed = not_opened(URL, error)
+    assert (failed.cause, failed.http_status) == (cause, None)
+    assert words in failed.reason
+
+
+def test_circles_of_causes_end():
+    """Errors that name each other as cause are looked at once."""
+    first, second = RuntimeError("a\n b"), RuntimeError("b")
+    first.__cause__, second.__cause__ = second, first
+    assert not_opened(URL, first).reason.endswith("RuntimeError: a b")
+
+
+@pytest.mark.parametrize(
+    ("status", "words"),
+    [(301, "redirects"), (200, "a page"), (403, "HTTP 403"), (502, "HTTP 502")],
+)
+def test_http_answers_are_told_with_their_status(status, words):
+    """An HTTP answer in the upgrade's place is told by status; where it points stays unread."""
+    failed = refused_with(status, {"Location": "http://elsewhere.example"})
+    assert (failed.cause, failed.http_status, failed.retry_after_s) == ("http", status, 0.0)
+    assert words in failed.reason
+    assert "elsewhere" not in failed.reason
+
+
+@pytest.mark.parametrize(
+    ("headers", "expected_s"),
+    [
+        ({"Retry-After": "17"}, 17),
+        ({"Retry-After": " 0 "}, 0),
+        ({"Retry-After": "-5"}, 0),
+        ({"Retry-After": "9" * 400}, 600),
+        ({"Retry-After": "soon"}, 0),
+        ({"Retry-After": "Sat, 21 Nov 2026 12:01:30 GMT", "Date": DATE}, 90),
+        ({"Retry-After": "Sat, 21 Nov 2026 11:00:00 GMT", "Date": DATE}, 0),
+        ({"Retry-After": "Sat, 21 Nov 2026 12:01:30 GMT"}, 0),
+    ],
+)
+def test_retry_after_is_read_in_all_its_forms(headers, expected_s):
+    """Seconds and dates count, dates by the server's clock; nobody keeps us away for long."""
+    assert refused_with(503, headers).retry_after_s == expected_s
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [(DATE, 1_795_262_400_000_000_000), ("", None), ("Sat, 21 Nov 2026 12:00:00", None)],
+)
+def test_servers_clock(text, expected):
+    """The Date header is the server's clock; without a zone it says nothing."""
+    assert http_date_ns({"Date": text}) == expected
