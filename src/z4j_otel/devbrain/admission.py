@@ -43,14 +43,21 @@ def check_admission(
     parameters: dict[str, Any],
     *,
     agent_id: str,
-    hello: Hello,
+    hello: Hello | None,
     inventory: Inventory,
 ) -> None:
     """Check a command against what the agent's last ``hello`` listed.
 
+    An agent that never said ``hello``, because it only polls, is given task commands
+    unchecked (PROTOCOL §7).
+
     Raises:
         IssueRefused: With the status the real API answers.
     """
+    if hello is None:
+        if action in _WORKER_ACTIONS:
+            raise IssueRefused(422, "the agent has reported no engines")
+        return
     tokens = hello.capabilities.get(engine or "", []) if engine in hello.engines else []
     needed = {action} if action in _RETRIES | _GATED | _WORKER_ACTIONS else set()
     if action in _RETRIES:

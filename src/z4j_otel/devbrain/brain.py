@@ -16,6 +16,7 @@ from z4j_otel.clock import Clock, SystemClock
 from z4j_otel.devbrain.admission import IssueRefused, check_admission
 from z4j_otel.devbrain.connection import BrainConnection
 from z4j_otel.devbrain.faults import CloseWith
+from z4j_otel.devbrain.longpoll import LongPollDesk
 from z4j_otel.devbrain.operator import Operator
 from z4j_otel.devbrain.orders import IssuedCommand, build_payload
 from z4j_otel.devbrain.projects import AgentRecord, Credentials, Project
@@ -57,6 +58,8 @@ class DevBrain:
         self.heartbeats = self._state.heartbeats
         self.statuses = self._state.statuses
         self.counts = self._state.counts
+        self.longpoll = LongPollDesk(self._state, self._check_bucket)
+        """The HTTP routes for agents."""
 
     @property
     def settings(self) -> BrainSettings:
@@ -134,7 +137,6 @@ class DevBrain:
             now_ns = self.clock.now_ns()
             agent = self._addressee(agent_id, engine, now_ns, unchecked=unchecked)
             if not unchecked:
-                assert agent.hello is not None  # online
                 check_admission(
                     action,
                     engine,

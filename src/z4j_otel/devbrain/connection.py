@@ -11,7 +11,7 @@ costs 4403, an oversize frame 4400.
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Final
 
 from z4j_otel.devbrain.faults import CloseWith, Fault
@@ -232,6 +232,10 @@ class BrainConnection:
         if ledger.batch_closes:
             self._closing = ledger.batch_closes.popleft()
             return
+        choking = ledger.choking and _choking_on(batch, ledger.choking)
+        if choking:
+            self._closing = choking
+            return
         if ledger.take(Fault.LOSE_BATCH):
             return
         events = batch.events[:MAX_BATCH_EVENTS]
@@ -245,3 +249,11 @@ class BrainConnection:
 
         acked_id = batch.frame_id[:_MAX_ACKED_ID_CHARS]
         self._outbox.put_ack(make(acked_id), make(new_frame_id("ev")), now_ns)
+
+
+def _choking_on(batch: BatchReceived, choking: Mapping[str, CloseWith]) -> CloseWith | None:
+    for event in batch.events:
+        event_id = event.get("id") if isinstance(event, dict) else None
+        if isinstance(event_id, str) and event_id in choking:
+            return choking[event_id]
+    return None

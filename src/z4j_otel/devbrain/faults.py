@@ -7,6 +7,7 @@ connection they come. Nothing here is random.
 from __future__ import annotations
 
 from collections import Counter, deque
+from collections.abc import Mapping
 from enum import Enum
 from typing import Final
 
@@ -45,6 +46,8 @@ class FaultLedger:
         self.due: Counter[Fault] = Counter()
         self.hello_closes: deque[CloseWith] = deque()
         self.batch_closes: deque[CloseWith] = deque()
+        self.answers: deque[tuple[int, Mapping[str, str]]] = deque()
+        self.choking: dict[str, CloseWith] = {}
         self.ack_delay_ns = 0
         self.ack_interval_ns = 0
         self._next_ack_ns = 0
@@ -109,6 +112,19 @@ class Faults:
     def corrupt_signatures(self, count: int = 1) -> None:
         """Sign the next signed frames wrongly."""
         self.ledger.due[Fault.CORRUPT_SIGNATURE] += count
+
+    def take_lost_batch(self) -> bool:
+        """Use up one batch that is neither stored nor acknowledged; False when none is due."""
+        return self.ledger.take(Fault.LOSE_BATCH)
+
+    def answer_requests(self, status: int, *, count: int = 1, retry_after_s: int = 0) -> None:
+        """Answer the next HTTP requests with a status, unseen."""
+        headers = {"Retry-After": str(retry_after_s)} if retry_after_s else {}
+        self.ledger.answers.extend((status, headers) for _ in range(count))
+
+    def choke_on(self, event_id: str, code: int = 1011) -> None:
+        """Close whenever an event of this id comes, until :meth:`clear`."""
+        self.ledger.choking[event_id] = CloseWith(code)
 
     def close_at_hello(self, code: int, reason: str = "", *, count: int = 1) -> None:
         """Answer each of the next hellos with a close."""

@@ -17,7 +17,7 @@ from z4j_otel.devbrain.brain_rules import BrainRules
 from z4j_otel.devbrain.inventory import Inventory
 from z4j_otel.devbrain.projection import TaskTable
 from z4j_otel.devbrain.rows import EventRow
-from z4j_otel.ids import new_event_id
+from z4j_otel.ids import new_uuid
 
 __all__ = ["KNOWN_KINDS", "Intake"]
 
@@ -129,9 +129,9 @@ def _event_id(value: object) -> str:
         try:
             int(value.replace("-", ""), 16)
         except ValueError:
-            return new_event_id()
+            return new_uuid()
         return value.lower()
-    return new_event_id()
+    return new_uuid()
 
 
 def _clamped(value: object, now_ns: int) -> int:

@@ -77,6 +77,8 @@ class IssuedCommand:
     session_id: str | None = None
     """The session it was last delivered to."""
     deliveries: int = 0
+    delivered_ns: int | None = None
+    """When it was last delivered."""
 
     @property
     def action(self) -> str:
@@ -108,6 +110,7 @@ class IssuedCommand:
         """Note that the command went out on a session."""
         self.session_id = session_id
         self.deliveries += 1
+        self.delivered_ns = now_ns
         if self.status is OrderStatus.PENDING:
             self.status = OrderStatus.DISPATCHED
             self.dispatched_at_ns = now_ns
@@ -224,6 +227,11 @@ def _purge(_engine: str | None, _task_id: str | None, parameters: dict[str, Any]
     return CommandTarget(type="queue", id=complete["queue"]), complete
 
 
+def _dead_letters(engine: str | None, _task_id: str | None, parameters: dict[str, Any]) -> _Form:
+    complete = {"engine": engine, "queue": None, "limit": 100, "cursor": None, **parameters}
+    return CommandTarget(type="queue", id=complete["queue"], engine=engine), complete
+
+
 def _rate_limit(_engine: str | None, _task_id: str | None, parameters: dict[str, Any]) -> _Form:
     complete = {"worker_name": None, **parameters}
     return CommandTarget(type="task", id=complete.get("task_name")), complete
@@ -243,5 +251,6 @@ _FORMS: Final[dict[str, Callable[[str | None, str | None, dict[str, Any]], _Form
     "submit_task": _submit,
     "bulk_retry": _bulk,
     "purge_queue": _purge,
+    "dlq.list": _dead_letters,
     "rate_limit": _rate_limit,
 }

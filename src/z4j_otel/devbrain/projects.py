@@ -95,6 +95,8 @@ class AgentRecord:
     """The last accepted; last hello wins (PROTOCOL §2.3)."""
     seen_ns: int | None = None
     connected_ns: int | None = None
+    polled_ns: int | None = None
+    """When its last frame came by long-poll."""
     slots: dict[str | None, Slot] = field(default_factory=dict)
 
     @property
@@ -108,8 +110,9 @@ class AgentRecord:
 
     def is_online(self, now_ns: int) -> bool:
         """Whether the agent is connected and was heard lately."""
+        is_polling = self.polled_ns is not None and now_ns - self.polled_ns <= _OFFLINE_AFTER_NS
         return (
-            bool(self.connections())
+            (is_polling or bool(self.connections()))
             and self.seen_ns is not None
             and now_ns - self.seen_ns <= _OFFLINE_AFTER_NS
         )

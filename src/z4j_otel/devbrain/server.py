@@ -1,4 +1,6 @@
-"""The embedded brain on a loopback WebSocket: in the caller's loop, or in a thread.
+"""The embedded brain on a loopback port: in the caller's loop, or in a thread.
+
+WebSockets and the HTTP routes for agents share the port, see ``http``.
 
 The server adds nothing to what :class:`BrainConnection` decides. It moves bytes, wakes
 when a frame has become due, and lets time pass. Close code 1009 (a message over 16 MiB)
@@ -20,6 +22,7 @@ from websockets.exceptions import ConnectionClosed
 from websockets.http11 import Request, Response
 
 from z4j_otel.devbrain.brain import BrainConnection, BrainSettings, CloseWith, Credentials, DevBrain
+from z4j_otel.devbrain.http import PortConnection
 
 __all__ = ["BrainServer", "BrainThread"]
 
@@ -47,6 +50,7 @@ class BrainServer:
         self._port = port
         self._server: Server | None = None
         self._ticker: asyncio.Task[None] | None = None
+        self._others: set[PortConnection] = set()
 
     @property
     def port(self) -> int:
@@ -68,6 +72,7 @@ class BrainServer:
             max_queue=_MAX_FRAMES_WAITING,
             ping_interval=60,
             ping_timeout=60,
+            create_connection=self._kind_of_connection(),
         )
         self._port = next(iter(self._server.sockets)).getsockname()[1]
         self._ticker = asyncio.create_task(self._tick())
@@ -86,7 +91,19 @@ class BrainServer:
             await self._ticker
         # Agents see what a real brain's shutdown shows them (PROTOCOL §1.6).
         self._server.close(code=1012, reason="service restart")
+        for connection in list(self._others):
+            connection.end()
         await self._server.wait_closed()
+
+    def _kind_of_connection(self) -> type[PortConnection]:
+        brain, connections = self.brain, self._others
+
+        class Connection(PortConnection):
+            desk = brain.longpoll
+            faults = brain.faults
+            others = connections
+
+        return Connection
 
     async def _tick(self) -> None:
         while True:
@@ -232,7 +249,8 @@ class BrainThread:
         assert self._loop is not None  # entered
         assert self._stop is not None  # entered
         assert self._thread is not None  # entered
-        self._loop.call_soon_threadsafe(self._stop.set)
+        if not self._loop.is_closed():  # whoever took the brain away may leave once more
+            self._loop.call_soon_threadsafe(self._stop.set)
         self._thread.join()
 
     def _run(self, started: Event, failure: list[BaseException]) -> None:

@@ -42,7 +42,9 @@ class BrainSettings:
     worker_cap: int = 64
     """Connections of one agent; 0 means unlimited."""
     connects_per_minute: int = 600
-    """Connections of one address within 60 seconds."""
+    """Connections and HTTP requests of one address within 60 seconds."""
+    max_request_bytes: int = 8192
+    """Largest body of an HTTP request; frames of a WebSocket have their own limit."""
     ip_allowlist: frozenset[str] | None = None
     command_timeout_s: float = 60.0
     reconcile_after_s: float = 900.0

@@ -111,6 +111,19 @@ def test_closing_at_a_batch(agent, brain):
     assert brain.events() == []
 
 
+def test_choking_on_an_event(agent, brain, make_agent):
+    """Every batch with that event ends the connection, others do not, until cleared."""
+    poison, other = agent.event("task.started") | {"id": "p"}, agent.event("task.received")
+    brain.faults.choke_on("p", 1011)
+    assert agent.send(other)[0].accepted == 1
+    with pytest.raises(CloseWith, match="1011"):
+        agent.send(poison)
+    brain.faults.clear()
+    again = make_agent(brain)
+    again.connect()
+    assert again.send(poison)[0].accepted == 1
+
+
 def test_clearing(agent, brain):
     """Nothing that was asked for happens after clear."""
     brain.faults.drop_acks(9)

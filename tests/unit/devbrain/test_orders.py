@@ -68,6 +68,14 @@ def test_targets(action, target_type, target_id, engine):
     assert (target.type, target.id, target.engine) == (target_type, target_id, engine)
 
 
+def test_list_of_dead_letters_is_about_a_queue():
+    """What the operator did not choose is null, and the limit is the brain's."""
+    built = payload("dlq.list", queue="work")
+    assert (built.target.type, built.target.id, built.target.engine) == ("queue", "work", "celery")
+    wanted = {"engine": "celery", "queue": "work", "limit": 100, "cursor": None}
+    assert built.parameters == wanted
+
+
 def test_submit_is_about_a_schedule():
     """submit_task names its engine in a filter and comes from a schedule."""
     built = payload("submit_task", name="shop.pay", args=[1])

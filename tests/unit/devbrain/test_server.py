@@ -226,6 +226,7 @@ def test_a_thread_serves_synchronous_code():
         assert thread.env(other)["Z4J_PROJECT_ID"] == "p"
     with thread:
         assert thread.url == url
+    thread.__exit__(None, None, None)  # whoever took the brain away may leave once more
 
 
 def test_a_taken_port_is_told():
