@@ -78,6 +78,7 @@ class SpanIntake:
         """
         self._settings = {name: value for name, value in settings.items() if value is not None}
         self._taken = taken
+        self._used: RecordSink | None = None
         self._used_pid = 0
         self._has_warned = False
         self.skipped: dict[SkipReason, int] = {}
@@ -122,7 +123,8 @@ class SpanIntake:
         """
         if self._used_pid != os.getpid():
             return True
-        flush = getattr(sinks.current_sink(self._settings or None), "flush", None)
+        # The sink that was used: asking for one anew would open files after the agent's end.
+        flush = getattr(self._used, "flush", None)
         return flush is None or flush(timeout_s) is not False
 
     def _emit(self, mapped: MappedSpan, key: SpanKey | None, part: SpanPart) -> None:
@@ -141,7 +143,7 @@ class SpanIntake:
         # helper processes of multiprocessing, must not start an agent.
         sink = sinks.current_sink(self._settings or None)
         if sink is not None:
-            self._used_pid = os.getpid()
+            self._used, self._used_pid = sink, os.getpid()
         elif not self._has_warned:
             self._has_warned = True
             _logger.warning(

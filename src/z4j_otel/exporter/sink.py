@@ -8,18 +8,19 @@ therefore exactly what the brain will get; a raw argument never reaches the disk
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Protocol
 
 from z4j_otel.clock import Clock, SystemClock
-from z4j_otel.events import LifecycleRecord, TaskFacts
-from z4j_otel.guard import guard
+from z4j_otel.events import LifecycleRecord
+from z4j_otel.exporter.templates import EventTemplate, shape_of
+from z4j_otel.guard import note_failure
 from z4j_otel.ids import new_event_id
 from z4j_otel.redaction import Redactor
-from z4j_otel.translation import shared_data, translate
+from z4j_otel.translation import MAX_TASK_ID_CHARS, shared_data
 from z4j_otel.wire import canonical
 
-__all__ = ["EventSink", "RecordAppender"]
+__all__ = ["UNENCODABLE", "EventSink", "RecordAppender"]
 
 _SAFE_ID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\Z")
 _TRACEBACK_BYTES = 8000
@@ -28,8 +29,10 @@ keeps its end, where the raising frame is."""
 _EXCEPTION_BYTES = 2000
 _PLAIN_INTS = 10**12
 """Integers beyond it may be card numbers, or have more digits than JSON parsers take."""
+UNENCODABLE = "unencodable"
+"""Dropped: redaction or encoding failed."""
 _ID_KEYS = frozenset({"parent_task_id", "root_task_id", "group_id"})
-_MAX_SHARED = 1024
+_MAX_TEMPLATES = 1024
 
 
 class RecordAppender(Protocol):
@@ -37,6 +40,10 @@ class RecordAppender(Protocol):
 
     def append(self, record: bytes, *, now_ns: int) -> bool:
         """Append one encoded event; False when it had to be dropped."""
+        ...
+
+    def count_lost(self, reason: str, count: int = 1) -> None:
+        """Count events that could not even be encoded."""
         ...
 
 
@@ -69,75 +76,101 @@ class EventSink:
         self._redactor = redactor
         self._name = redactor.redact_name
         self._common: dict[str, Any] = redactor.redact(dict(common or {}))
-        self._shared: dict[tuple[str, str | None, str | None], dict[str, Any]] = {}
+        self._templates: dict[tuple[object, ...], EventTemplate] = {}
         self._max_event_bytes = max_event_bytes
         self._clock = clock or SystemClock()
         self._event_id = event_id
+        # A run's records follow each other: one id is looked at once.
+        self._last_task_id: tuple[object, bytes] = (object(), b"")
         self._on_flush = on_flush
         self.captured = 0
         """Records that came in since this object was made."""
         self.dropped = 0
-        """Records that the journal could not take."""
+        """Records that could not be encoded, or that the journal could not take."""
 
-    @guard("capture")
     def emit(self, record: LifecycleRecord) -> None:
         """Take a record for good; never raises."""
         self.captured += 1
-        body = self.encode(record)
-        if not self._journal.append(body, now_ns=record.occurred_at_ns):
-            self.dropped += 1
+        try:
+            try:
+                body = self.encode(record)
+            except Exception:
+                self.dropped += 1
+                self._journal.count_lost(UNENCODABLE)
+                raise
+            if not self._journal.append(body, now_ns=record.occurred_at_ns):
+                self.dropped += 1
+        except Exception as error:  # noqa: BLE001 -- the guard, see z4j_otel.guard
+            note_failure("capture", error)
 
     def encode(self, record: LifecycleRecord) -> bytes:
         """Return the canonical bytes of the record's event, redacted and bounded."""
-        body = self._encode(record, self._redact_details(record.details, None))
+        details = record.details
+        mono_ns = int(self._clock.monotonic_s() * 1e9)
+        body = self._encode(record, mono_ns, details, self._encode_details(details, None))
         if len(body) <= self._max_event_bytes:
             return body
         # The names and ids take their share; what is left is the details'. JSON escapes
         # make some text longer than its redacted form, hence the halves.
         for share in (2, 4, 16):
             budget = self._max_event_bytes // share
-            body = self._encode(record, self._redact_details(record.details, budget))
+            body = self._encode(record, mono_ns, details, self._encode_details(details, budget))
             if len(body) <= self._max_event_bytes:
                 return body
-        return self._encode(record, {"details_dropped": "event too large"})
+        return self._encode(record, mono_ns, ("details_dropped",), [b'"event too large"'])
 
     def flush(self, timeout_s: float) -> bool:
         """Deliver what was emitted; False when the time did not suffice."""
         return self._on_flush(timeout_s) if self._on_flush is not None else True
 
-    def _encode(self, record: LifecycleRecord, details: dict[str, Any]) -> bytes:
+    def _encode(
+        self,
+        record: LifecycleRecord,
+        mono_ns: int,
+        keys: Iterable[str],
+        details: list[bytes],
+    ) -> bytes:
         facts = record.facts
-        shared = self._shared.get((facts.task_name, facts.queue, facts.worker))
-        if shared is None:
-            shared = self._share(facts)
-        event = translate(record, event_id=self._event_id(), shared=shared, details=details)
-        if not _SAFE_ID.match(event["task_id"]):
-            event["task_id"] = self._name(event["task_id"])
-        return canonical.encode(event, doubtful=(details, self._common))
+        shape = shape_of(record, keys)
+        template = self._templates.get(shape)
+        if template is None:
+            if len(self._templates) >= _MAX_TEMPLATES:
+                self._templates.clear()
+            shared = shared_data(facts, common=self._common, name=self._name)
+            template = self._templates[shape] = EventTemplate(record, keys, shared)
+        # One read of the pair: threads replace it whole.
+        task_id, encoded_id = self._last_task_id
+        if task_id is not facts.task_id:
+            encoded_id = self._encode_task_id(facts.task_id)
+            self._last_task_id = (facts.task_id, encoded_id)
+        return template.fill(record, self._event_id(), mono_ns, encoded_id, details)
 
-    def _share(self, facts: TaskFacts) -> dict[str, Any]:
-        """Work out once what the events of one task, queue and worker have alike."""
-        if len(self._shared) >= _MAX_SHARED:
-            self._shared.clear()
-        shared = shared_data(facts, common=self._common, name=self._name)
-        self._shared[facts.task_name, facts.queue, facts.worker] = shared
-        return shared
+    def _encode_task_id(self, task_id: str) -> bytes:
+        if type(task_id) is str and _SAFE_ID.match(task_id):
+            return b'"%b"' % task_id.encode()
+        # Applications pass UUID objects and numbers as task ids, and Celery lets them.
+        return canonical.encode(self._name(str(task_id)[:MAX_TASK_ID_CHARS]))
 
-    def _redact_details(self, details: dict[str, Any], budget_bytes: int | None) -> dict[str, Any]:
-        redacted: dict[str, Any] = {}
+    def _encode_details(self, details: dict[str, Any], budget_bytes: int | None) -> list[bytes]:
+        """Return the values as they may leave the process, in the order of their keys."""
+        encoded = []
         for key, value in details.items():
-            if (
-                value is None
-                or type(value) in (bool, float)
-                or (type(value) is int and -_PLAIN_INTS < value < _PLAIN_INTS)
-                or (key in _ID_KEYS and type(value) is str and _SAFE_ID.match(value))
-            ):
-                redacted[key] = value
-            elif key == "traceback":
-                limit = min(_TRACEBACK_BYTES, budget_bytes or _TRACEBACK_BYTES)
-                redacted[key] = self._redactor.redact_text(value, max_bytes=limit, keep="tail")
-            elif key in ("exception", "reason"):
-                redacted[key] = self._redactor.redact_text(value, max_bytes=_EXCEPTION_BYTES)
+            if type(value) is int and -_PLAIN_INTS < value < _PLAIN_INTS:
+                encoded.append(b"%d" % value)
+            elif key in _ID_KEYS and type(value) is str and _SAFE_ID.match(value):
+                encoded.append(b'"%b"' % value.encode())
+            elif value is None:
+                encoded.append(b"null")
             else:
-                redacted[key] = self._redactor.redact(value, budget_bytes=budget_bytes)
-        return redacted
+                encoded.append(canonical.encode(self._redact_detail(key, value, budget_bytes)))
+        return encoded
+
+    def _redact_detail(self, key: str, value: Any, budget_bytes: int | None) -> Any:
+        if type(value) in (bool, float):
+            return value
+        if key == "traceback":
+            limit = min(_TRACEBACK_BYTES, budget_bytes or _TRACEBACK_BYTES)
+            return self._redactor.redact_text(value, max_bytes=limit, keep="tail")
+        if key in ("exception", "reason"):
+            return self._redactor.redact_text(value, max_bytes=_EXCEPTION_BYTES)
+        return self._redactor.redact(value, budget_bytes=budget_bytes)

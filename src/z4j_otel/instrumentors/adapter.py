@@ -21,7 +21,7 @@ from typing import Any, Protocol, runtime_checkable
 
 from z4j_otel.commands import Command
 
-__all__ = ["EngineAdapter"]
+__all__ = ["EngineAdapter", "TaskRegistry"]
 
 
 @runtime_checkable
@@ -73,5 +73,17 @@ class EngineAdapter(Protocol):
         The values have the optional keys ``stats``, ``active``, ``active_queues``,
         ``registered`` and ``conf`` (PROTOCOL §4.3). The brain does not redact them: no
         arguments, no results, no broker address, no credentials. Never raises.
+        """
+        ...
+
+
+@runtime_checkable
+class TaskRegistry(Protocol):
+    """What an adapter may have besides, to tell which tasks its worker can run."""
+
+    def task_registry(self) -> dict[str, dict[str, Any]] | None:
+        """Return the tasks by name, each with JSON values about it; None for unknown.
+
+        Called at each heartbeat, off the event loop. Never raises.
         """
         ...

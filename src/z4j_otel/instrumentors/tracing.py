@@ -16,7 +16,7 @@ from z4j_otel.clock import Clock, SystemClock
 from z4j_otel.events import EventKind, LifecycleRecord, RecordSink, SpanIds, TaskFacts
 from z4j_otel.sinks import current_sink
 
-__all__ = ["TaskTracer", "flush_spans", "span_ids", "span_ids_of_current"]
+__all__ = ["TaskTracer", "flush_spans", "message_span_ids", "span_ids", "span_ids_of_current"]
 
 
 class TaskTracer:
@@ -82,11 +82,19 @@ def span_ids(span: Span) -> SpanIds | None:
     # Only the SDK's spans know their parent; the API's do not.
     parent: SpanContext | None = getattr(span, "parent", None)
     return SpanIds(
-        trace_id=context.trace_id,
-        span_id=context.span_id,
-        parent_span_id=parent.span_id if parent is not None else 0,
-        is_sampled=context.trace_flags.sampled,
+        context.trace_id,
+        context.span_id,
+        parent.span_id if parent is not None else 0,
+        context.trace_flags.sampled,
     )
+
+
+def message_span_ids(span: Span) -> SpanIds | None:
+    """Return what a message says of the span that sent it: its ids, and not its parent's."""
+    context = span.get_span_context()
+    if not context.is_valid:
+        return None
+    return SpanIds(context.trace_id, context.span_id, 0, context.trace_flags.sampled)
 
 
 def span_ids_of_current() -> SpanIds | None:

@@ -35,6 +35,9 @@ _LIST_OPENING: Final = re.compile(r"\([ub]?\\{0,8}[\"']\Z")
 _LIST_HINTS: Final = ("--", "('", "(b'", '("', "(\\", '(b"')
 _LIST_OPENING_CHARS: Final = 11
 _MAX_NAME_CHARS: Final = MAX_KEY_CHARS
+_TAG_END: Final = re.compile(r"(?:\s[^<>]{0,256}(?<!/))?>")
+_MAX_ELEMENT_CHARS: Final = 4096
+_CLOSING_TAG: Final = re.compile(r"</(?:[\w.\-]{1,64}:)?([\w.\-]{1,256})")
 _WORD_BEFORE: Final = re.compile(r"([A-Za-z]{2,20})[ ]\Z")
 _SECOND_WORDS: Final = frozenset({"key", "keys", "number", "code", "string"})
 
@@ -64,7 +67,7 @@ _MAX_PIECES: Final = 16
 
 def may_hold_assignment(text: str) -> bool:
     """Tell quickly whether :func:`add_assignment_spans` could find anything."""
-    return "=" in text or ":" in text or any(hint in text for hint in _LIST_HINTS)
+    return "=" in text or ":" in text or "</" in text or any(hint in text for hint in _LIST_HINTS)
 
 
 def add_assignment_spans(text: str, folded: str, rules: KeyRules, spans: Spans) -> None:
@@ -79,6 +82,11 @@ def add_assignment_spans(text: str, folded: str, rules: KeyRules, spans: Spans) 
     done = 0
     for start, end in _find_names(text, folded, every=rules.has_extra):
         if start < done:
+            continue
+        element = _find_element(text, start, end)
+        if element and _is_sensitive(text, start, text[start:end], rules):
+            spans.append(element)
+            done = element[1]
             continue
         position, name = _read_separator(text, start, end)
         if position and _is_sensitive(text, start, name, rules):
@@ -109,6 +117,20 @@ def _find_names(text: str, folded: str, *, every: bool) -> Iterator[tuple[int, i
             start = hit - left.end() if left else hit
             done = right.end() if right else hit + 1
             yield start, done
+
+
+def _find_element(text: str, start: int, end: int) -> tuple[int, int] | None:
+    """Return the place of what an XML element holds whose tag has a name at ``start``."""
+    if text[max(0, start - 1) : start] not in ("<", ":"):
+        return None
+    opening = _TAG_END.match(text, end)
+    # Bounded: a text may be full of tags that nothing closes.
+    at = text.find("</", opening.end(), opening.end() + _MAX_ELEMENT_CHARS) if opening else -1
+    closing = _CLOSING_TAG.match(text, at) if at >= 0 else None
+    if opening is None or closing is None or closing.group(1) != text[start:end]:
+        return None
+    is_done = at == opening.end() or text.startswith(REDACTED, opening.end())
+    return None if is_done else (opening.end(), at)
 
 
 def _read_separator(text: str, start: int, end: int) -> tuple[int, str]:

@@ -6,6 +6,7 @@ The rules themselves live in ``keys``, ``patterns`` and ``assignments``.
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -72,7 +73,9 @@ def compile_patterns(setting: str, patterns: Sequence[str]) -> tuple[re.Pattern[
     compiled = []
     for number, pattern in enumerate(patterns, 1):
         try:
-            compiled.append(re.compile(pattern, re.IGNORECASE))
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                compiled.append(re.compile(pattern, re.IGNORECASE))
         except re.error as error:
             place = "" if error.pos is None else f", error at character {error.pos + 1}"
             expected = f"pattern {number} is not a valid regular expression{place}"

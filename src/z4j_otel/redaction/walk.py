@@ -38,6 +38,9 @@ _SMALL_INT: Final = 1_000_000
 _SMALL_BYTES: Final = 8
 _NUMBER_BYTES: Final = 26
 _PAIR_NAME_CHARS: Final = 64
+_FEW_ENTRIES: Final = 8
+_NAME_KEYS: Final = frozenset({"name", "Name", "key", "Key"})
+_VALUE_KEYS: Final = frozenset({"value", "Value"})
 _CONTAINERS: Final = (dict, list, tuple, set, frozenset)
 _TYPE_FIELDS: Final = type.__dict__["__dict__"]
 
@@ -58,6 +61,11 @@ class Rules:
         self.keys = KeyRules(policy)
         self.texts = TextRules(policy, self.keys)
         self._known: dict[str, tuple[str, bool, int]] = {}
+
+    def is_known_harmless(self, key: str) -> bool:
+        """Whether a key was met before, is shown as it is, and its value is not sensitive."""
+        known = self._known.get(key)
+        return known is not None and not known[1] and known[0] == key
 
     def read_key(self, key: str) -> tuple[str, bool, int]:
         """Return a key's safe form, whether its value is sensitive, and its JSON bytes."""
@@ -175,10 +183,12 @@ class Walk:
         out: list[Any] = []
         last = self._last_shown(items)
         is_pair = in_sequence and size == 2  # noqa: PLR2004 -- a name and a value
+        name: Any = None
         for index, item in enumerate(items):
             if index == last:
                 self._room += _RESERVE_BYTES
-            shown = REDACTED if is_pair and index and self._is_secret(out[0], item) else item
+            is_named = is_pair or (type(name) is str and name.startswith("--"))
+            shown = REDACTED if is_named and self._is_secret(name, item) else item
             safe = NO_ROOM if index > last else self.value(shown, in_sequence=True)
             if safe is NO_ROOM:
                 note = f"[...{size - index} more items dropped]"
@@ -186,6 +196,7 @@ class Walk:
                 out.append(note)
                 return out
             out.append(safe)
+            name = safe
         if not items:
             self._room += _RESERVE_BYTES
         return out
@@ -193,9 +204,12 @@ class Walk:
     def _mapping(self, items: list[tuple[Any, Any]], size: int) -> dict[str, Any]:
         out: dict[str, Any] = {}
         last = self._last_shown(items)
+        is_secret = size <= _FEW_ENTRIES and self._names_secret(items)
         for index, (key, item) in enumerate(items):
             if index == last:
                 self._room += _RESERVE_BYTES
+            if is_secret and type(key) is str and key in _VALUE_KEYS:
+                item = REDACTED  # noqa: PLW2901 -- the entry's value, as it is shown
             if index > last or not self._entry(out, key, item):
                 note = f"[...{size - index} more items dropped]"
                 name = _free_name(out, _DROPPED_KEY)
@@ -229,8 +243,15 @@ class Walk:
         out[name] = safe
         return True
 
+    def _names_secret(self, items: list[tuple[Any, Any]]) -> bool:
+        """Tell whether one entry names a secret that another holds, as environments do."""
+        for key, name in items:
+            if type(key) is str and key in _NAME_KEYS and self._is_secret(name, REDACTED):
+                return True
+        return False
+
     def _is_secret(self, name: Any, item: Any) -> bool:
-        """Tell whether a pair inside a list is a secret, as in a list of headers."""
+        """Tell whether a pair inside a list is a secret, or what follows an option's name."""
         if type(name) is not str or len(name) > _PAIR_NAME_CHARS or is_plain(item):
             return False
         return self._rules.keys.is_sensitive(name)

@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from z4j_otel.buffer.base import DropReason
 from z4j_otel.events import EventKind, LifecycleRecord, TaskFacts
-from z4j_otel.exporter.sink import EventSink
+from z4j_otel.exporter.sink import UNENCODABLE, EventSink
 from z4j_otel.redaction import Redactor
 from z4j_otel.wire import canonical
 
@@ -20,6 +22,11 @@ class Journal:
     def __init__(self, *, is_full: bool = False) -> None:
         self.records: list[bytes] = []
         self.is_full = is_full
+        self.lost: list[str] = []
+
+    def count_lost(self, reason: str, count: int = 1) -> None:
+        """Note the loss."""
+        self.lost += [reason] * count
 
     def append(self, record: bytes, *, now_ns: int) -> bool:
         """Keep the record, unless full."""
@@ -83,7 +90,9 @@ def test_a_task_id_that_is_a_secret_does_not_pass() -> None:
 def test_no_event_is_larger_than_allowed(fields: int, length: int) -> None:
     """However much a task carries, its event fits; what fits stays."""
     details = {f"field{n}": "é" * length for n in range(fields)}
-    assert len(canonical.encode(emit(details, max_event_bytes=4096))) <= 4096
+    event = emit(details, max_event_bytes=4096)
+    del event["mono_ns"]  # the agent takes it out
+    assert len(canonical.encode(event)) <= 4096
 
 
 def test_what_the_journal_cannot_take_is_counted() -> None:
@@ -112,3 +121,21 @@ def test_flushing_is_the_owners_business() -> None:
     assert sink.flush(2.0)
     assert asked == [2.0]
     assert EventSink(Journal(), Redactor()).flush(1.0)
+
+
+def test_what_cannot_be_encoded_is_counted(caplog: pytest.LogCaptureFixture) -> None:
+    """The loss has a reason, and the application notices nothing."""
+
+    class Broken(Redactor):
+        def redact(self, value: Any, *, budget_bytes: int | None = None) -> Any:
+            if value == ["x"]:
+                raise RuntimeError
+            return super().redact(value, budget_bytes=budget_bytes)
+
+    journal = Journal()
+    sink = EventSink(journal, Broken())
+    facts = TaskFacts("celery", "t1", "shop.add")
+    sink.emit(LifecycleRecord(EventKind.TASK_RECEIVED, facts, 0, {"args": ["x"]}))
+    assert (journal.records, journal.lost, sink.dropped) == ([], [UNENCODABLE], 1)
+    assert DropReason(UNENCODABLE) is DropReason.UNENCODABLE
+    assert "capture failed" in caplog.text

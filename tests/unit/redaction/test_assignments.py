@@ -40,6 +40,9 @@ CASES = [
     ("password='hunter2\\", "password='[REDACTED]"),
     ("password=['hunter2\\", "password=[REDACTED]"),
     ("password=(hunter2", "password=[REDACTED]"),
+    ("<password>hunter 2</password>ok", "<password>[REDACTED]</password>ok"),
+    ("<a:Token x='1'>hunter2</a:Token>", "<a:Token x='1'>[REDACTED]</a:Token>"),
+    ("<pwd><![CDATA[hunter2]]></pwd>", "<pwd>[REDACTED]</pwd>"),
 ]
 HARMLESS = [
     "KeyError: 'password'",
@@ -47,6 +50,8 @@ HARMLESS = [
     'File "/app/token.py", line 3',
     "token.py: ok",
     "password=",
+    "<password></password><password x='1'/><token>1</tokens><token>5</b> login <password> 5",
+    f"<password>{'x' * 5000}</password>",
     "password: \n",
     "the password was wrong",
     "key: value",

@@ -41,6 +41,9 @@ SECRETS = [
     f"dop_v1_{HEX}{HEX}",
     f"dapi{HEX}",
     f"sq0atp-{BODY}",
+    f"hvs.{BODY}",
+    f"AGE-SECRET-KEY-1{BODY}{BODY}",
+    f"api/webhooks/12345/{BODY}",
     "123-45-6789",
     "4111111111111111",
     "4111 1111 1111 1111",
@@ -128,6 +131,13 @@ def test_a_key_block_after_an_orphaned_end_goes_too() -> None:
     assert sorted(spans) == [(0, 25), (text.rindex("-----BEGIN"), len(text))]
 
 
+@pytest.mark.parametrize("secret", SECRETS)
+def test_a_secret_goes_from_texts_of_every_length(redactor: Redactor, secret: str) -> None:
+    """Short and long texts are searched in two ways, which find the same."""
+    for more in (0, 100, 1000):
+        assert secret not in redactor.redact_text(f"{'. ' * more}{secret} .")
+
+
 def test_folding_keeps_every_character_at_its_place() -> None:
     """Folded text has the length of its original, also for letters that grow or shrink."""
     assert fold("a\u0130\u0131\u017f\u212a") == "aiisk"
@@ -151,3 +161,9 @@ def test_a_card_number_is_found_beside_other_digits(redactor: Redactor) -> None:
 def test_long_rows_of_digits_are_no_card(redactor: Redactor, text: str) -> None:
     """More digits than a card has are looked through group by group."""
     assert redactor.redact_text(text + "x")
+
+
+def test_a_bots_token_keeps_the_bots_number(redactor: Redactor) -> None:
+    """Telegram writes both into the path; a time of day in front of text is none."""
+    assert redactor.redact_text(f"/bot123456789:AA{BODY}/x") == "/bot123456789[REDACTED]/x"
+    assert redactor.redact_text(f"12:AA{BODY}") == f"12:AA{BODY}"

@@ -131,6 +131,32 @@ def test_short_lists_of_numbers_are_what_a_walk_makes_of_them(numbers: list[Any]
     assert redactor.redact(numbers) is not numbers
 
 
+SMALL_KEYS = st.sampled_from(
+    ["id", "note", "password", "a@b.io", "x-api-key", "käse", "n\0te", "", "mine"]
+)
+SMALL_VALUES = (
+    st.none() | st.booleans() | st.integers(-(10**7), 10**7) | st.text(max_size=6) | st.floats()
+)
+
+
+@given(st.dictionaries(SMALL_KEYS, SMALL_VALUES), st.sampled_from([256, 4096, None]))
+def test_short_dictionaries_are_what_a_walk_makes_of_them(
+    members: dict[str, Any], budget: int | None
+) -> None:
+    """The short way, open once the keys are known, changes nothing but the price."""
+    for policy in (
+        RedactionPolicy(max_items=5),
+        RedactionPolicy(extra_value_patterns=("a",), extra_key_patterns=("mine",)),
+        RedactionPolicy(defaults_enabled=False),
+    ):
+        redactor = Redactor(policy)
+        walked = Walk(Rules(policy), budget or policy.max_total_bytes).value(members)
+        for _ in range(2):
+            result = redactor.redact(members, budget_bytes=budget)
+            assert json.dumps(result) == json.dumps(walked)
+            assert result is not members
+
+
 def test_a_failure_inside_becomes_a_marker() -> None:
     """An unforeseen failure ends in a marker, never in an exception."""
     redactor = Redactor()

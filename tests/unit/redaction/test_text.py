@@ -51,9 +51,9 @@ def test_a_hostile_megabyte_takes_little_time(piece: str) -> None:
     text = piece * (1_000_000 // len(piece))
     durations = []
     for _ in range(3):
-        start = time.perf_counter()
+        start = time.thread_time()
         REDACTOR.redact_text(text)
-        durations.append(time.perf_counter() - start)
+        durations.append(time.thread_time() - start)
     assert min(durations) < 0.05
 
 

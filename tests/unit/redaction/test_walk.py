@@ -87,6 +87,25 @@ def test_lists_of_pairs_are_read_as_names_and_values() -> None:
     assert Redactor().redact({"args": ["password", "x"]}) == {"args": ["password", "x"]}
 
 
+def test_an_options_value_goes_with_its_name() -> None:
+    """A command line is a list, and what follows `--password` is one."""
+    command = ["pg_dump", "--password", "hunter2", "--jobs", "two", "password", "open"]
+    shown = ["pg_dump", "--password", REDACTED, "--jobs", "two", "password", "open"]
+    assert Redactor().redact(command) == shown
+
+
+@pytest.mark.parametrize(("name", "value"), [("name", "value"), ("Key", "Value")])
+def test_a_value_goes_with_the_entry_that_names_it(name: str, value: str) -> None:
+    """Environments of containers and tags of clouds are written so."""
+    redact = Redactor().redact
+    assert redact({name: "DB_PASSWORD", value: "hunter2"}) == {name: "DB_PASSWORD", value: REDACTED}
+    for harmless in (
+        {name: "region", value: "hunter2"},
+        {name: 5, 6: "DB_PASSWORD", value: "x" * 9},
+    ):
+        assert redact(harmless)[value] == harmless[value]
+
+
 def test_a_card_number_as_integer_is_redacted() -> None:
     """An integer is a card number by the same marks as text, unless defaults are off."""
     assert Redactor().redact([4111111111111111, 1700000000000]) == [REDACTED, 1700000000000]

@@ -31,12 +31,7 @@ def _instrumentor() -> Any:
 
 
 def _adapter(*args: Any, **kwargs: Any) -> Any:
-    adapter = __getattr__("CeleryEngineAdapter")(*args, **kwargs)
-    capture = __getattr__("Z4JCeleryInstrumentor")().capture
-    if capture is not None:
-        # What arrives here is what a retry by reference can be made of.
-        capture.main_process.on_received = adapter.recent.remember
-    return adapter
+    return __getattr__("CeleryEngineAdapter")(*args, **kwargs)
 
 
 ENGINE = Engine(name="celery", package="celery", instrumentor=_instrumentor, adapter=_adapter)

@@ -1,24 +1,23 @@
-"""Talking to the application's broker: one pooled connection, control commands, depths.
+"""Talking to the application's broker on command: a connection, control commands.
 
-No connection of our own is opened: everything borrows one from the Celery app's pool and
-gives it back. The pool keeps what it opened, so a heartbeat finds the connection that the
-last one used. (A pool that the application switched off, ``broker_pool_limit = 0``, means a
-connection for each use: that is what the application asked for.)
+Each command opens a connection of its own and closes it. It never borrows from the
+application's pool: kombu has every forked pool child close the connections of the pools it
+inherits. On AMQP that shuts down the socket for its parent, too; on Redis the child first
+reads the answer the parent waits for, and then either of them waits for ever (seen with
+``py-spy``: a worker's new child stood still because a command asked its workers meanwhile).
+What a heartbeat measures has a connection that is kept, see
+:mod:`z4j_otel.instrumentors.celery.depths`.
 
 Kombu's own way of opening a connection retries for ever. Here it tries twice, so a broker
 that is away costs a bounded time.
-
-A connection that the pool kept may be dead: kombu has every forked pool child close the
-pool it inherited, and on AMQP that shuts down the socket for its parent too. What does no
-harm when it is done twice is therefore done again on a new connection.
 """
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
-from typing import Any, Final, TypeVar
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from multiprocessing import util
+from typing import Any, Final
 
 from z4j_otel.errors import AdapterError
 
@@ -26,68 +25,72 @@ __all__ = [
     "broadcast",
     "broker_connection",
     "broker_priority",
-    "measure_queues",
+    "hide_from_children",
 ]
 
-_logger = logging.getLogger(__name__)
-
-_T = TypeVar("_T")
-
-_POOL_WAIT_S: Final = 2.0
 # Transports without an event loop (filesystem, memory) look for messages once a second, on
 # the worker's side as on ours.
 _POLLING_FACTOR: Final = 3.0
 _CONNECT_S: Final = 4.0
-_MAX_QUEUES: Final = 1024
 _AMQP_PRIORITY: Final = {"critical": 9, "high": 6, "normal": 3, "low": 0}
 _REDIS_PRIORITY: Final = {"critical": 0, "high": 3, "normal": 6, "low": 9}
 
 
 @contextmanager
-def broker_connection(app: Any, *, is_fresh: bool = False) -> Iterator[Any]:
-    """Lend a live connection of the app's pool, replaced in the pool after an error.
+def broker_connection(app: Any, *, confirms: bool = False) -> Iterator[Any]:
+    """Open a connection to the app's broker, for one command.
 
     Args:
         app: The Celery app.
-        is_fresh: Open it anew, even if it looks alive.
+        confirms: Whether RabbitMQ is to confirm what is published over it.
 
     Raises:
-        AdapterError: No connection is free within 2 seconds, or the broker cannot be
-            reached within 4.
+        AdapterError: The broker cannot be reached within 4 seconds.
     """
-    pool = app.pool
+    connection = app.connection_for_write()
     try:
-        connection = pool.acquire(block=True, timeout=_POOL_WAIT_S)
-    except Exception as error:
-        raise AdapterError(f"no broker connection is free ({type(error).__name__})") from error
-    try:
+        if confirms and connection.transport.driver_type == "amqp":
+            connection.transport_options["confirm_publish"] = True
         try:
-            if is_fresh:
-                connection.collect()
             connection.ensure_connection(max_retries=1, interval_start=0.1, timeout=_CONNECT_S)
         except Exception as error:
             message = f"the broker cannot be reached ({type(error).__name__})"
             raise AdapterError(message) from error
+        hide_from_children(connection)
         yield connection
-    except BaseException:
-        # Its state is unknown: the next borrower must not find it half-way.
-        pool.replace(connection)
-        raise
-    else:
-        connection.release()
+    finally:
+        _close(connection)
 
 
-def _with_connection(app: Any, use: Callable[[Any], _T]) -> _T:
-    """Use a connection of the pool, and a new one when that turns out to be dead."""
-    lost: tuple[type[BaseException], ...] = ()
-    try:
-        with broker_connection(app) as connection:
-            lost = connection.connection_errors
-            return use(connection)
-    except lost:
-        # Whatever shut this one may have shut all that the pool holds.
-        with broker_connection(app, is_fresh=True) as connection:
-            return use(connection)
+def hide_from_children(connection: Any) -> None:
+    """Keep forked children from closing an open connection, too.
+
+    On Redis every channel of kombu has itself closed in them, for which the child takes a
+    lock that this thread may have held at the fork (seen: 1 child in 100 stood still).
+    """
+    if connection.transport.driver_type != "redis":
+        return
+    channel = connection.default_channel
+    registry = getattr(util, "_afterfork_registry", {})
+    for key, known in list(registry.items()):
+        if known is channel:
+            registry.pop(key, None)
+
+
+def _close(connection: Any) -> None:
+    """Close a connection; never raises."""
+    with suppress(Exception):
+        # Closing a channel of kombu's memory transport empties the queues of all others.
+        if connection.transport.driver_type == "memory":
+            return
+        channel = connection._default_channel  # noqa: SLF001 -- the public name may connect anew
+        if getattr(channel, "_in_poll", None) is not None:
+            # Redis' channel would wait up to a second for an answer that nobody wants.
+            channel._in_poll = None  # noqa: SLF001 -- it has no other way to let go
+        try:
+            connection.release()
+        except Exception:  # noqa: BLE001 -- it was broken: its client stumbles, in many ways
+            connection.collect()  # closes the socket without a word
 
 
 def broadcast(
@@ -117,20 +120,17 @@ def broadcast(
     Raises:
         AdapterError: The broker cannot be reached, or failed on the way.
     """
-
-    def ask(connection: Any) -> Any:
-        is_polling = not connection.transport.implements.asynchronous
-        return app.control.broadcast(
-            command,
-            arguments=dict(arguments),
-            destination=None if worker is None else [worker],
-            connection=connection,
-            reply=True,
-            timeout=timeout_s * _POLLING_FACTOR if is_polling else timeout_s,
-        )
-
     try:
-        answers = _with_connection(app, ask)
+        with broker_connection(app) as connection:
+            mailbox = app.control.mailbox(connection)
+            # Else it would publish over a connection of the application's pool.
+            mailbox.producer_pool = None
+            is_polling = not connection.transport.implements.asynchronous
+            timeout_s *= _POLLING_FACTOR if is_polling else 1
+            if worker is None:
+                answers = mailbox.multi_call(command, dict(arguments), timeout=timeout_s)
+            else:
+                answers = mailbox.call([worker], command, dict(arguments), timeout=timeout_s)
     except AdapterError:
         raise
     except Exception as error:
@@ -148,49 +148,3 @@ def broker_priority(app: Any, label: str) -> int:
     with app.connection_for_write() as connection:
         driver = connection.transport.driver_type
     return (_REDIS_PRIORITY if driver == "redis" else _AMQP_PRIORITY)[label]
-
-
-def measure_queues(app: Any, queues: Iterable[str]) -> dict[str, int]:
-    """Return how many messages wait in each queue, in broker order of priority or not.
-
-    Works on every transport of kombu that can declare passively: RabbitMQ, Redis (all
-    priority lists of a queue together), filesystem, memory. A queue that does not exist is
-    empty on transports whose queues come and go, and left out on AMQP. Never raises.
-    """
-    names = list(queues)[:_MAX_QUEUES]
-
-    def measure(connection: Any) -> dict[str, int]:
-        found = ((name, _measure(connection, name)) for name in names)
-        return {name: depth for name, depth in found if depth is not None}
-
-    try:
-        return _with_connection(app, measure)
-    except Exception as error:  # noqa: BLE001 -- a heartbeat goes on without depths
-        _logger.debug(
-            "queue depths cannot be measured: %s",
-            type(error).__name__,
-            extra={"action": "queue_depths_failed"},
-        )
-        return {}
-
-
-def _measure(connection: Any, queue: str) -> int | None:
-    if connection.transport.driver_type == "amqp":
-        return _measure_amqp(connection, queue)
-    # A further channel would open further connections on Redis; the default one is kept.
-    channel = connection.default_channel
-    try:
-        return int(channel.queue_declare(queue=queue, passive=True).message_count)
-    except connection.channel_errors:
-        return 0
-
-
-def _measure_amqp(connection: Any, queue: str) -> int | None:
-    # AMQP closes the channel on a missing queue, so the default channel must not be used.
-    channel = connection.channel()
-    try:
-        return int(channel.queue_declare(queue=queue, passive=True).message_count)
-    except connection.channel_errors:
-        return None
-    finally:
-        connection.maybe_close_channel(channel)

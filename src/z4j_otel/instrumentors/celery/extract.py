@@ -11,21 +11,31 @@ import re
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
+from urllib.parse import urlsplit
 
 from z4j_otel.events import Cause, SpanIds, TaskFacts
+from z4j_otel.instrumentors.celery import instances
+from z4j_otel.instrumentors.celery.beat_runs import schedule_of
 
 __all__ = [
     "SENT_AT_HEADER",
+    "broker_scheme_of",
     "cause_of",
+    "eager_details",
     "exception_text",
     "facts_of_context",
     "facts_of_headers",
     "facts_of_request",
     "failure_details",
+    "hard_limit_behind",
+    "has_stamp",
+    "headers_of_publish",
     "priority_label",
+    "queue_of",
+    "queue_of_publish",
     "received_details",
-    "registered_task",
     "remote_span",
+    "revoked_details",
     "sent_details",
 ]
 
@@ -33,6 +43,10 @@ SENT_AT_HEADER = "z4j_sent_ns"
 """Message header with the publisher's clock, nanoseconds; gives ``queue_wait_ms``."""
 
 _REDIS_LIKE = ("redis", "rediss", "sentinel", "valkey")
+_DELAYS = re.compile(r"(?:[01]\.){28}")
+"""What RabbitMQ's native delayed delivery puts before a routing key: the seconds, in bits."""
+_STAND_IN = "UnpickleableExceptionWrapper"
+"""What Celery makes of an exception that cannot leave its process."""
 _TRACEPARENT = re.compile(
     r"\s*([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.*)?\s*\Z"
 )
@@ -42,23 +56,23 @@ def facts_of_request(engine: str, request: Any) -> TaskFacts:
     """Read a worker's ``Request``, in the worker's main process."""
     headers = request.request_dict
     return TaskFacts(
-        engine,
+        instances.name_for(request, engine),
         request.id,
-        request.name,
-        _text(request.delivery_info.get("routing_key")),
+        _true_name(request),
+        queue_of(request.delivery_info),
         request.hostname,
         _count(headers.get("retries")),
     )
 
 
-def facts_of_context(engine: str, task_id: str, task_name: str, context: Any) -> TaskFacts:
+def facts_of_context(engine: str, task_id: str, task: Any, context: Any) -> TaskFacts:
     """Read the ``Context`` a task runs in, in the process that executes it."""
     delivery = context.delivery_info or {}
     return TaskFacts(
-        engine,
+        instances.name_for(task, engine),
         task_id,
-        task_name,
-        _text(delivery.get("routing_key")),
+        task.name,
+        queue_of(delivery),
         context.hostname,
         _count(context.retries),
     )
@@ -78,6 +92,18 @@ def facts_of_headers(
     )
 
 
+def headers_of_publish(headers: Mapping[str, Any], body: Any) -> Mapping[str, Any] | None:
+    """Return what a published message says of its task, as protocol 2 has it in its headers.
+
+    With ``task_protocol=1`` its body says it. None for what is no task's message.
+    """
+    if "id" in headers:
+        return headers
+    if type(body) is not dict or "id" not in body:
+        return None
+    return {**body, "eta": _iso(body.get("eta"))}
+
+
 def received_details(request: Any, now_ns: int, broker_scheme: str) -> dict[str, Any]:
     """Return what a ``task.received`` has beyond the facts."""
     headers = request.request_dict
@@ -88,6 +114,8 @@ def received_details(request: Any, now_ns: int, broker_scheme: str) -> dict[str,
         "root_task_id": headers.get("root_id"),
     }
     _add(details, "group_id", headers.get("group"))
+    _add(details, "shadow", headers.get("shadow"))
+    _add(details, "schedule", schedule_of(headers))
     _add(details, "eta", _iso(request.eta))
     _add(details, "expires", _iso(request.expires))
     _add(details, "priority", priority_label(request.delivery_info.get("priority"), broker_scheme))
@@ -100,6 +128,17 @@ def received_details(request: Any, now_ns: int, broker_scheme: str) -> dict[str,
     return details
 
 
+def eager_details(context: Any) -> dict[str, Any]:
+    """Return what the ``task.received`` of a task has that is called in place."""
+    return {
+        "args": context.args,
+        "kwargs": context.kwargs,
+        "parent_task_id": context.parent_id,
+        "root_task_id": context.root_id,
+        "eager": True,
+    }
+
+
 def sent_details(
     headers: Mapping[str, Any], body: Any, properties: Mapping[str, Any], broker_scheme: str
 ) -> dict[str, Any]:
@@ -107,6 +146,8 @@ def sent_details(
     details: dict[str, Any] = {}
     if type(body) in (tuple, list) and len(body) == 3:  # noqa: PLR2004 -- protocol 2: args, kwargs, embed
         details["args"], details["kwargs"], _ = body
+    elif type(body) is dict:  # protocol 1
+        details["args"], details["kwargs"] = body.get("args"), body.get("kwargs")
     for key, header in (
         ("parent_task_id", "parent_id"),
         ("root_task_id", "root_id"),
@@ -117,6 +158,14 @@ def sent_details(
     _add(details, "expires", _iso(headers.get("expires")))
     _add(details, "priority", priority_label(properties.get("priority"), broker_scheme))
     return details
+
+
+def broker_scheme_of(app: Any) -> str:
+    """Return which kind of broker an app has: ``redis``, ``amqp``; of several the first."""
+    url = app.conf.broker_url if app is not None else None
+    if isinstance(url, (list, tuple)):
+        url = url[0] if url else None
+    return urlsplit(url).scheme.partition("+")[0] if url else "celery"
 
 
 def priority_label(priority: Any, broker_scheme: str) -> str | None:
@@ -135,9 +184,34 @@ def priority_label(priority: Any, broker_scheme: str) -> str | None:
     return "normal" if urgency >= 3 else "low"  # noqa: PLR2004 -- see above
 
 
+def queue_of(delivery_info: Mapping[str, Any]) -> str | None:
+    """Return the queue that a message came from, as its routing key tells it."""
+    routing_key = _text(delivery_info.get("routing_key"))
+    if routing_key is None or not routing_key.startswith(("0.", "1.")):
+        return routing_key
+    return _DELAYS.sub("", routing_key, count=1) or None
+
+
+def queue_of_publish(exchange: Any, routing_key: Any, declare: Any) -> str | None:
+    """Return the queue that a publish goes to: the declared one, or what the routing key tells.
+
+    A publish with an exchange of its own still declares the default queue, which gets nothing.
+    The exchange is an ``Exchange``, its name, or None where it is not known.
+    """
+    if exchange == "":
+        # The nameless exchange knows every queue by its name.
+        return _text(routing_key)
+    queue = declare[0] if declare else None
+    if exchange is not None and queue is not None:
+        bound = getattr(getattr(queue, "exchange", None), "name", None)
+        if bound != getattr(exchange, "name", exchange):
+            queue = None
+    return getattr(queue, "name", None) or queue_of({"routing_key": routing_key})
+
+
 def cause_of(exception: BaseException) -> Cause:
     """Return why a task failed, by the exception that Celery gives."""
-    name = type(exception).__name__
+    name = _class_name(exception)
     if name == "SoftTimeLimitExceeded":
         return Cause.SOFT_TIME_LIMIT
     if name == "TimeLimitExceeded":
@@ -155,9 +229,37 @@ def failure_details(exception: BaseException, cause: Cause | None = None) -> dic
     """Return what a ``task.failed`` has of its exception; the cause follows from it."""
     return {
         "exception": exception_text(exception),
-        "exception_type": type(exception).__name__,
+        "exception_type": _class_name(_unwrapped(exception)),
         "cause": (cause or cause_of(exception)).value,
     }
+
+
+def hard_limit_behind(exception: BaseException, task: Any) -> Exception | None:
+    """Return what Celery makes of a greenlet's time-out: its own hard time limit exceeded.
+
+    Celery's gevent pool enforces the limit with gevent's ``Timeout``, which unwinds the
+    task. None for every other exception, and for a task without a limit.
+    """
+    kind = type(exception)
+    if kind.__name__ != "Timeout" or kind.__module__.partition(".")[0] != "gevent":
+        return None
+    limit_s = (task.request.timelimit or (None,))[0] or task.time_limit
+    if not limit_s:
+        return None
+    from billiard.exceptions import TimeLimitExceeded  # noqa: PLC0415 -- comes with Celery
+
+    exceeded: Exception = TimeLimitExceeded(limit_s)
+    return exceeded
+
+
+def revoked_details(
+    *, terminated: Any = None, signum: Any = None, expired: Any = None
+) -> dict[str, Any]:
+    """Return what a ``task.revoked`` has beyond the facts."""
+    details: dict[str, Any] = {"terminated": bool(terminated), "expired": bool(expired)}
+    if signum is not None:
+        details["signum"] = int(signum) if isinstance(signum, int) else str(signum)
+    return details
 
 
 def exception_text(exception: BaseException) -> str:
@@ -166,13 +268,10 @@ def exception_text(exception: BaseException) -> str:
     The message comes from the exception's own ``__str__``, which is the application's
     code; the caller is guarded, and a failing one leaves the class name alone.
     """
-    inner = getattr(exception, "exc", None)
-    if type(exception).__name__ == "ExceptionWithTraceback" and inner is not None:
-        exception = inner
-    name = type(exception).__name__
-    reason = getattr(exception, "reason", None) if name == "Reject" else None
+    exception = _unwrapped(exception)
+    name = _class_name(exception)
     try:
-        message = str(reason or exception)
+        message = _message(exception, name)
     except Exception:  # noqa: BLE001 -- a foreign __str__ may do anything
         return name
     if message.startswith(f"{name}("):
@@ -180,11 +279,39 @@ def exception_text(exception: BaseException) -> str:
     return f"{name}: {message}" if message else name
 
 
-def registered_task(name: Any) -> Any:
-    """Return the task of this name in the current application, or None."""
-    from celery import current_app  # noqa: PLC0415 -- Celery is an extra
+def _unwrapped(exception: BaseException) -> BaseException:
+    """Return what a task raised, where Celery has put it into something of its own."""
+    inner = getattr(exception, "exc", None)
+    is_wrapper = type(exception).__name__ == "ExceptionWithTraceback"
+    return inner if is_wrapper and isinstance(inner, BaseException) else exception
 
-    return current_app.tasks.get(name) if isinstance(name, str) else None
+
+def _class_name(exception: BaseException) -> str:
+    """Return the name of an exception's class, also of one that could not be pickled."""
+    name = type(exception).__name__
+    if name == _STAND_IN:
+        return str(getattr(exception, "exc_cls_name", name))
+    return name
+
+
+def _message(exception: BaseException, name: str) -> str:
+    if name == "Reject":
+        return str(getattr(exception, "reason", None) or exception)
+    if type(exception).__name__ == _STAND_IN:
+        args = tuple(getattr(exception, "exc_args", ()))
+        return str(args[0]) if len(args) == 1 else str(args or "")
+    return str(exception)
+
+
+def has_stamp(request: Any, wanted: Mapping[str, Any]) -> bool:
+    """Whether a ``Request`` carries one of these stamps: header names, each with values."""
+    headers = request.request_dict
+    stamps = headers.get("stamps") or {}
+    for name in headers.get("stamped_headers") or ():
+        values = _listed(stamps.get(name))
+        if any(value in _listed(wanted.get(name)) for value in values):
+            return True
+    return False
 
 
 def remote_span(headers: Mapping[str, Any]) -> SpanIds | None:
@@ -201,6 +328,17 @@ def remote_span(headers: Mapping[str, Any]) -> SpanIds | None:
     if version == "ff" or (version == "00" and more) or not trace_id or not span_id:
         return None
     return SpanIds(trace_id, span_id, 0, bool(int(flags, 16) & 1))
+
+
+def _true_name(request: Any) -> str:
+    """Return the task's own name; ``request.name`` may be one for the log (``shadow``)."""
+    return str(request.request_dict.get("task") or request.name)
+
+
+def _listed(value: Any) -> list[Any]:
+    if value is None:
+        return []
+    return list(value) if isinstance(value, (list, tuple, set, frozenset)) else [value]
 
 
 def _add(details: dict[str, Any], key: str, value: Any) -> None:

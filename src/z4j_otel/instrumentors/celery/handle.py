@@ -7,6 +7,7 @@ from typing import Any
 
 from z4j_otel.clock import Clock, SystemClock
 from z4j_otel.errors import AdapterError
+from z4j_otel.instrumentors.celery import instances
 from z4j_otel.instrumentors.celery.results import StoredResult, read_result
 from z4j_otel.instrumentors.celery.worker import Whereabouts, WorkerView
 
@@ -28,7 +29,10 @@ class CeleryHandle:
             clock: Where the time comes from.
             reply_timeout_s: How long to wait for the workers' answers to a broadcast.
         """
+        self.given_app = app
+        """What was given, None for nothing."""
         self._app = app
+        self._hint: Any = None
         self.clock = clock or SystemClock()
         self.reply_timeout_s = reply_timeout_s
         self.worker: WorkerView | None = None
@@ -38,11 +42,13 @@ class CeleryHandle:
     def app(self) -> Any:
         """The Celery app."""
         if self._app is None:
-            from celery import current_app  # noqa: PLC0415 -- the app may not exist before
-
-            # The object behind the proxy: the proxy means another app in another thread.
-            self._app = current_app._get_current_object()  # noqa: SLF001 -- Celery's own proxy API
+            of_worker = self.worker.app if self.worker is not None else None
+            self._app = of_worker or self._hint or instances.app_of_process()
         return self._app
+
+    def take_hint(self) -> None:
+        """Remember this thread's app, for when an app is needed and none was given."""
+        self._hint = instances.app_of_thread()
 
     def locate(self, task_id: str) -> Whereabouts:
         """Tell where a task is in the worker of this process."""

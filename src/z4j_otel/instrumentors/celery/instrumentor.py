@@ -24,10 +24,13 @@ from opentelemetry.instrumentation.instrumentor import (  # type: ignore[attr-de
     BaseInstrumentor,
 )
 
-from z4j_otel.instrumentors.celery import upstream
+from z4j_otel.guard import guard
+from z4j_otel.instrumentors.celery import instances, upstream
+from z4j_otel.instrumentors.celery.beat_runs import around_due, beats
 from z4j_otel.instrumentors.celery.main_process import MainProcessCapture
 from z4j_otel.instrumentors.celery.publisher import PublisherCapture
 from z4j_otel.instrumentors.celery.runs import RunCapture
+from z4j_otel.instrumentors.celery.soft_limits import SoftLimits
 from z4j_otel.instrumentors.tracing import TaskTracer
 from z4j_otel.sinks import current_host
 
@@ -35,6 +38,10 @@ __all__ = ["Z4JCeleryInstrumentor"]
 
 _logger = logging.getLogger(__name__)
 _ENGINE = "celery"
+_POOLS = (
+    ("billiard.pool", "Pool.process_flush_queues"),
+    ("celery.concurrency.asynpool", "AsynPool.process_flush_queues"),
+)
 
 
 class Z4JCeleryInstrumentor(BaseInstrumentor):  # type: ignore[misc] # upstream is untyped
@@ -83,6 +90,8 @@ class CeleryCapture:
         self.main_process = MainProcessCapture(tracer, self.runs)
         self.publisher = PublisherCapture(tracer, self.runs)
         self._wrapped: list[tuple[Any, str]] = []
+        self._commands: dict[str, Any] = {}
+        self._tells_apps_apart = False
 
     def _receivers(self) -> list[tuple[Any, Any]]:
         """Return the signals in use, each with its receiver."""
@@ -99,7 +108,9 @@ class CeleryCapture:
             (signals.task_revoked, main.revoked),
             (signals.task_unknown, main.unknown),
             (signals.task_rejected, main.invalid),
-            (signals.worker_init, main.worker_starting),
+            (signals.beat_init, self._beat_starting),
+            (signals.beat_embedded_init, self._beat_embedded),
+            (signals.worker_init, self._worker_starting),
             (signals.worker_ready, main.worker_ready),
             (signals.worker_shutdown, main.worker_stopped),
             (signals.worker_process_init, self._child_started),
@@ -113,20 +124,37 @@ class CeleryCapture:
             signal.connect(receiver, weak=False)
         self.order_receivers()
         upstream.repair_worker_name()
+        instances.when_named(self._tell_apps_apart)
+        self._wrap("celery.app.base", "Celery.send_task", self.publisher.around_send)
         self._wrap("celery.app.task", "Task.retry", self.runs.around_retry)
         self._wrap("celery.worker.request", "Request.on_failure", self.main_process.around_failure)
         self._wrap("celery.worker.request", "Request.on_timeout", self.main_process.around_timeout)
         self._wrap("celery.worker.request", "Request.reject", self.main_process.around_reject)
+        self._wrap("celery.worker.request", "Request.terminate", self.main_process.around_terminate)
+        self._wrap("celery.worker.request", "Request.cancel", self.main_process.around_cancel)
         self._wrap("celery.worker.control", "_revoke", self.main_process.around_revoke)
+        self._wrap(
+            "celery.worker.consumer.consumer",
+            "Consumer.on_decode_error",
+            self.main_process.around_decode_error,
+        )
+        self._wrap_command("revoke_by_stamped_headers", self.main_process.around_revoke_by_stamp)
 
     def disconnect(self) -> None:
         """Leave Celery as it was."""
+        instances.when_named(None)
+        self._tells_apps_apart = False
         for signal, receiver in self._receivers():
             signal.disconnect(receiver)
         while self._wrapped:
             parent, attribute = self._wrapped.pop()
             wrapper = getattr(parent, attribute)
             setattr(parent, attribute, wrapper.__wrapped__)
+        if self._commands:
+            from celery.worker.control import Panel  # noqa: PLC0415 -- Celery is an extra
+
+            Panel.data.update(self._commands)
+            self._commands.clear()
 
     def order_receivers(self) -> None:
         """Put our hooks where upstream's spans are to be seen.
@@ -143,6 +171,36 @@ class CeleryCapture:
             if signal not in (signals.task_prerun, signals.before_task_publish):
                 signal.receivers.insert(0, signal.receivers.pop())
 
+    def _worker_starting(self, **kwargs: Any) -> None:
+        self.main_process.worker_starting(**kwargs)
+        # Loaded here: publishers have no use for a pool.
+        for module, name in _POOLS:
+            self._wrap(module, name, self.main_process.exits.around_flush)
+        # A forked child installs what the module calls its handler.
+        limits = SoftLimits(self.runs.current)
+        self._wrap("billiard.pool", "soft_timeout_sighandler", limits.around_limit)
+
+    def _beat_starting(self, **_kwargs: Any) -> None:
+        """``beat_init``: this process publishes what is due, and may mirror the schedules."""
+        beats[:] = [True]
+        self._beat_embedded()
+        self._start_agent()
+
+    def _beat_embedded(self, **_kwargs: Any) -> None:
+        """``beat_embedded_init``: beat runs in a child or a thread of a worker."""
+        self._wrap("celery.beat", "Scheduler.apply_async", around_due)
+
+    @guard("start of the agent")
+    def _start_agent(self) -> None:
+        # An owner's first look at its sink starts its agent.
+        current_host().sink()
+
+    def _tell_apps_apart(self) -> None:
+        """Note whose publish it is, from the moment that an app goes by a name of its own."""
+        if not self._tells_apps_apart:
+            self._tells_apps_apart = True
+            self._wrap("celery.app.base", "Celery.send_task", _around_send)
+
     def _child_started(self, **_kwargs: Any) -> None:
         self.order_receivers()
         self.runs.child_started()
@@ -155,3 +213,18 @@ class CeleryCapture:
             return
         wrapt.apply_patch(parent, attribute, wrapt.FunctionWrapper(original, wrapper))
         self._wrapped.append((parent, attribute))
+
+    def _wrap_command(self, name: str, wrapper: Any) -> None:
+        """Wrap a remote control command; a worker looks it up by its name."""
+        from celery.worker.control import Panel  # noqa: PLC0415 -- Celery is an extra
+
+        original = Panel.data.get(name)
+        if original is not None:
+            self._commands[name] = original
+            Panel.data[name] = wrapt.FunctionWrapper(original, wrapper)
+
+
+def _around_send(wrapped: Any, instance: Any, args: Any, kwargs: Any) -> Any:
+    """``Celery.send_task``: every publish of every app goes through it."""
+    with instances.publishing(instance):
+        return wrapped(*args, **kwargs)

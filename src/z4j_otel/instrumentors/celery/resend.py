@@ -32,6 +32,7 @@ from kombu.exceptions import SerializationError as KombuSerializationError
 from kombu.serialization import loads, prepare_accept_content, registry
 
 from z4j_otel.errors import CommandRefused
+from z4j_otel.instrumentors.celery.letters import BROKER_NOTES
 from z4j_otel.instrumentors.celery.recent import RecentMessage
 from z4j_otel.instrumentors.celery.results import StoredResult
 
@@ -48,8 +49,7 @@ _PROTOCOL_HEADERS: Final = frozenset(
 _STALE_PREFIXES: Final = (
     *("traceparent", "tracestate", "b3", "x-b3-", "uber-", "x-datadog-", "sentry-trace"),
     *("x-amzn-trace-id", "z4j"),
-    # Brokers' own notes on earlier deliveries.
-    *("x-death", "x-first-death", "x-last-death", "x-delivery-count"),
+    *BROKER_NOTES,
 )
 _DELAYED_DELIVERY: Final = "celery_delayed"
 

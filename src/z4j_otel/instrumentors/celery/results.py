@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from z4j_otel.clock import iso_utc, parse_iso_ns
 from z4j_otel.errors import AdapterError
+from z4j_otel.instrumentors.celery.extract import queue_of
 
 __all__ = ["StoredResult", "read_result"]
 
@@ -84,7 +85,7 @@ def _as_value(meta: Mapping[str, Any]) -> StoredResult:
         name=_text(meta.get("name")),
         args=args if isinstance(args, list | tuple) else None,
         kwargs=dict(kwargs) if isinstance(kwargs, Mapping) else None,
-        queue=_text(meta.get("queue")),
+        queue=queue_of({"routing_key": meta.get("queue")}),
     )
 
 

@@ -13,6 +13,8 @@ its spans, and what it gets wrong is put right:
 from __future__ import annotations
 
 import os
+import select
+import sys
 from contextlib import nullcontext
 from importlib import import_module
 from typing import Any
@@ -22,7 +24,15 @@ from opentelemetry.trace import INVALID_SPAN, Span, Status, StatusCode
 from z4j_otel import semconv
 from z4j_otel.events import TaskFacts
 
-__all__ = ["activate", "annotate", "leave_open", "mark_failed", "repair_worker_name", "span_of"]
+__all__ = [
+    "activate",
+    "annotate",
+    "leave_open",
+    "mark_failed",
+    "repair_waiting",
+    "repair_worker_name",
+    "span_of",
+]
 
 _left_open: list[Any] = []
 """What belongs to spans that are not to be ended; this process is about to die."""
@@ -63,6 +73,18 @@ def repair_worker_name() -> None:
         return
     names = getattr(utils, "CELERY_CONTEXT_ATTRIBUTES", ())
     utils.CELERY_CONTEXT_ATTRIBUTES = tuple(name for name in names if name != "origin")
+
+
+def repair_waiting() -> None:
+    """Let kombu wait as the worker's pool needs it; repeating it is harmless.
+
+    ``opentelemetry-instrument`` imports kombu before Celery has patched the standard library
+    for gevent or eventlet. Kombu then holds on to the real ``select``, and the greenlet that
+    waits for Redis stops all others, with or without us.
+    """
+    eventio: Any = sys.modules.get("kombu.utils.eventio")
+    if eventio is not None and hasattr(eventio, "_selectf"):
+        eventio._selectf = select.select  # noqa: SLF001 -- the patched one, if there is one
 
 
 def span_of(task: Any, task_id: str, *, is_publish: bool = False) -> Span | None:

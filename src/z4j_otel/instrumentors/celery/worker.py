@@ -35,6 +35,7 @@ _CONF_NAMES: Final = (
     "timezone",
     "enable_utc",
 )
+_QUEUE_NAMES: Final = ("name", "routing_key", "durable", "exclusive")
 _POOL_NAMES: Final = (
     "implementation",
     "max-concurrency",
@@ -75,6 +76,11 @@ class WorkerView:
         return str(self._controller.hostname)
 
     @property
+    def app(self) -> Any:
+        """The app it works for."""
+        return self._controller.app
+
+    @property
     def can_terminate(self) -> bool:
         """Whether its pool can stop a running task."""
         from celery.concurrency.base import BasePool  # noqa: PLC0415 -- only inside a worker
@@ -104,9 +110,12 @@ class WorkerView:
 
     def queues(self) -> list[str]:
         """Return the names of the queues it consumes from."""
+        return [queue.name for queue in self._consumed()]
+
+    def _consumed(self) -> list[Any]:
         consumer = getattr(self._controller, "consumer", None)
         task_consumer = getattr(consumer, "task_consumer", None)
-        return [queue.name for queue in list(task_consumer.queues)] if task_consumer else []
+        return list(task_consumer.queues) if task_consumer else []
 
     def knows_task(self, task_name: str) -> bool:
         """Whether the worker can run tasks of this name."""
@@ -118,7 +127,10 @@ class WorkerView:
         return {
             "stats": self._stats(),
             "active": self._active(),
-            "active_queues": [{"name": name} for name in self.queues()],
+            "active_queues": [
+                {key: _plain(getattr(queue, key, None)) for key in _QUEUE_NAMES}
+                for queue in self._consumed()[:_MAX_LISTED]
+            ],
             "registered": sorted(
                 name for name in list(controller.app.tasks) if not name.startswith("celery.")
             )[:_MAX_LISTED],
@@ -145,6 +157,10 @@ class WorkerView:
                 if key in _POOL_NAMES
             },
         }
+        processes = stats["pool"].get("processes")
+        if isinstance(processes, list):
+            # Celery goes on telling the number that the pool was started with.
+            stats["pool"]["max-concurrency"] = len(processes)
         prefetch = getattr(getattr(controller.consumer, "qos", None), "value", None)
         if prefetch is not None:
             stats["prefetch_count"] = prefetch

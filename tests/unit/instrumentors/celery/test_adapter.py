@@ -1,5 +1,6 @@
 """The Celery adapter as the port sees it."""
 
+import hashlib
 import uuid
 from types import SimpleNamespace
 
@@ -7,11 +8,12 @@ import pytest
 from celery import Celery
 
 from z4j_otel.commands import Command
-from z4j_otel.errors import CommandUnsupported
+from z4j_otel.errors import CommandRefused, CommandUnsupported
 from z4j_otel.ids import CommandId
 from z4j_otel.instrumentors.adapter import EngineAdapter
 from z4j_otel.instrumentors.celery.adapter import CeleryAdapter, CeleryEngineAdapter
 from z4j_otel.instrumentors.celery.recent import RecentMessages
+from z4j_otel.instrumentors.rules import LocalRules
 
 
 @pytest.fixture
@@ -44,9 +46,29 @@ def test_store_may_be_shared(app):
 
 
 def test_capabilities_promise_retry_by_reference(app):
-    """The four tokens of Celery are listed."""
-    tokens = ["submit_task", "retry_task", "cancel_task", "retry_by_reference_v1"]
-    assert CeleryAdapter(app=app).capabilities() == tokens
+    """The promise is listed with what it is about."""
+    tokens = CeleryAdapter(app=app).capabilities()
+    assert {"retry_task", "bulk_retry", "retry_by_reference_v1"} < set(tokens)
+
+
+def test_local_rules_reach_the_actions(app):
+    """What the owner allows holds for purges, and for what is offered."""
+    adapter = CeleryAdapter(app=app)
+    adapter.execute(command("submit_task", name="t"))
+    purge = command("purge_queue", queue=app.conf.task_default_queue, confirm_token="x" * 64)
+    with pytest.raises(CommandRefused, match="not confirmed"):
+        adapter.execute(purge)
+    legacy = hashlib.sha256(f"purge|{app.conf.task_default_queue}|1".encode()).hexdigest()
+    adapter.obey(LocalRules(accepts_legacy_purge_token=True, restart_by_exit="always"))
+    purge.parameters["confirm_token"] = legacy
+    assert adapter.execute(purge)["purged"] == 1
+    assert "restart_worker" in adapter.capabilities()
+
+
+def test_bulk_retry_reaches_the_sender(app):
+    """A bulk retry of one unknown task ends with that task's refusal."""
+    with pytest.raises(CommandRefused, match="result_extended"):
+        CeleryAdapter(app=app).execute(command("bulk_retry", filter={"task_ids": ["x"]}))
 
 
 def test_actions_are_carried_out(app):

@@ -9,6 +9,8 @@ from z4j_otel.instrumentors.celery.control import TaskControl
 from z4j_otel.instrumentors.celery.handle import CeleryHandle
 from z4j_otel.instrumentors.celery.worker import Whereabouts
 
+from .scripted import control_of
+
 HERE = "w@here"
 TASK = {"task_id": "t"}
 
@@ -22,14 +24,18 @@ class World:
         self.asked = []
         connection = SimpleNamespace(
             connection_errors=(),
-            collect=lambda: None,
             ensure_connection=lambda **_: None,
             release=lambda: None,
-            transport=SimpleNamespace(implements=SimpleNamespace(asynchronous=True)),
+            transport=SimpleNamespace(
+                implements=SimpleNamespace(asynchronous=True), driver_type="x"
+            ),
         )
-        pool = SimpleNamespace(acquire=lambda **_: connection, replace=lambda _: None)
-        control = SimpleNamespace(broadcast=self.broadcast)
-        app = SimpleNamespace(pool=pool, control=control, backend=self, tasks={})
+        app = SimpleNamespace(
+            connection_for_write=lambda: connection,
+            control=control_of(self.broadcast),
+            backend=self,
+            tasks={},
+        )
         self.handle = CeleryHandle(app)
         self.control = TaskControl(self.handle)
 

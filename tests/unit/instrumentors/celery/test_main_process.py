@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import os
+from contextlib import nullcontext, suppress
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from billiard.exceptions import TimeLimitExceeded, WorkerLostError
+from billiard.exceptions import Terminated, TimeLimitExceeded, WorkerLostError
 from celery.exceptions import Reject
+from celery.worker.control import Panel
+
+from z4j_otel.instrumentors.celery import instances
 
 
 def failure(exception: BaseException) -> SimpleNamespace:
@@ -42,8 +47,9 @@ def test_the_wait_in_the_queue_is_told_when_the_publisher_is_instrumented(
 def test_the_adapter_is_given_every_arrival(capture: Any, request_of: Any) -> None:
     """Recent messages are what a retry by reference is made of."""
     seen: list[Any] = []
-    capture.main_process.on_received = seen.append
+    instances.listen(None, seen.append)
     capture.main_process.received(request=request_of())
+    instances.listen(None, None)
     assert len(seen) == 1
 
 
@@ -168,3 +174,191 @@ def test_a_list_of_brokers_does_not_keep_the_files_from_being_claimed(
     capture.main_process.worker_starting(sender=sender)
     assert recorder.calls == ["worker_starting"]
     assert capture.runs.broker_scheme == "rediss"
+
+
+@pytest.mark.parametrize(
+    ("acks_late", "acknowledged", "kind"),
+    [(False, True, "failed"), (True, False, "retried"), (True, True, "failed")],
+)
+def test_a_cold_stop_ends_the_runs_it_cancels(
+    capture: Any, recorder: Any, request_of: Any, acks_late: bool, acknowledged: bool, kind: str
+) -> None:
+    """Celery kills the child and signals nothing; only an unacknowledged message comes back."""
+    request = request_of()
+    request.time_start, request.acknowledged = 1.0, acknowledged
+    request.task = SimpleNamespace(acks_late=acks_late)
+    order: list[list[str]] = []
+    capture.main_process.around_cancel(lambda: order.append(recorder.kinds()), request, (), {})
+    assert order == [[]]
+    assert recorder.kinds() == [kind]
+    assert recorder.last(kind).details["cause"] == "worker_lost"
+
+
+def test_a_cancelled_request_that_never_ran_has_no_end(
+    capture: Any, recorder: Any, request_of: Any
+) -> None:
+    """Its message goes back to the queue, or its pool starts it later."""
+    request = request_of()
+    request.time_start = None
+    capture.main_process.around_cancel(lambda: None, request, (), {})
+    assert recorder.kinds() == []
+
+
+class GreenletExit(BaseException):
+    """What gevent unwinds a greenlet with."""
+
+
+@pytest.fixture
+def greenlet(capture: Any, request_of: Any) -> SimpleNamespace:
+    """Give a run of an acks_late task in this process, with its request and what unwinds it."""
+    context = SimpleNamespace(
+        delivery_info={}, hostname="w1@host", retries=0, is_eager=False, parent_id=None
+    )
+    task = SimpleNamespace(name="shop.add", request=context, acks_late=True, throws=())
+    request = request_of()
+    request.time_start, request.acknowledged, request.task = 1.0, False, task
+    # Greenlets put an address there, no process's number.
+    request.worker_pid = 2**40
+    capture.runs.started("t1", task)
+
+    def unwind() -> None:
+        with suppress(GreenletExit):
+            try:
+                raise GreenletExit
+            finally:
+                capture.runs.finished("t1", task, None, None)
+        # The pool takes it for a success; an ack that fails counts, too.
+        request.acknowledged = True
+
+    return SimpleNamespace(request=request, task=task, unwind=unwind)
+
+
+@pytest.mark.parametrize("is_late", [False, True])
+@pytest.mark.parametrize("error", [None, ConnectionError("no result backend")])
+def test_a_greenlet_that_is_cancelled_is_told_by_its_worker_alone(
+    capture: Any, recorder: Any, greenlet: Any, is_late: bool, error: Exception | None
+) -> None:
+    """With its broker gone its message comes again: it is a retry, and no error of the task's."""
+    main, request = capture.main_process, greenlet.request
+
+    def cancel(_pool: Any) -> None:
+        if not is_late:
+            greenlet.unwind()
+        if error is not None:
+            raise error
+        main.retried(sender=greenlet.task, request=request, reason="cancelled by Celery")
+
+    with nullcontext() if error is None else pytest.raises(ConnectionError):
+        main.around_cancel(cancel, request, (SimpleNamespace(is_green=True),), {})
+    if is_late:
+        greenlet.unwind()
+    assert recorder.kinds() == ["started", "retried"]
+    details = recorder.last("retried").details
+    assert (details["cause"], details["pid"]) == ("worker_lost", os.getpid())
+
+
+def test_a_thread_that_cannot_be_cancelled_tells_its_own_end(
+    capture: Any, recorder: Any, greenlet: Any
+) -> None:
+    """Its run goes on, whatever became of the broker."""
+
+    def cancel(_pool: Any) -> None:
+        raise NotImplementedError
+
+    with pytest.raises(NotImplementedError):
+        capture.main_process.around_cancel(
+            cancel, greenlet.request, (SimpleNamespace(is_green=False),), {}
+        )
+    capture.runs.finished("t1", greenlet.task, "SUCCESS", 3)
+    assert recorder.kinds() == ["started", "succeeded"]
+
+
+def test_a_lost_child_is_told_with_the_status_it_had(
+    capture: Any, recorder: Any, request_of: Any, task: Any
+) -> None:
+    """Billiard can forget how a child ended before it tells of the task."""
+    main = capture.main_process
+    flushed: list[Any] = []
+    child = SimpleNamespace(pid=77, exitcode=-9)
+    main.exits.around_flush(flushed.append, None, (child,), {})
+    error = WorkerLostError("Worker exited prematurely: exitcode 0 Job: 3.")
+    request = request_of()
+    request.worker_pid = 77
+    wrapped = lambda *_a, **_k: main.failed(  # noqa: E731 -- stands for Celery's own handling
+        sender=task, task_id="t1", exception=error, einfo=failure(error)
+    )
+    main.around_failure(wrapped, request, (failure(error),), {})
+    assert flushed == [child]
+    text = recorder.last("failed").details["exception"]
+    assert text == "WorkerLostError: Worker exited prematurely: signal 9 (SIGKILL) Job: 3."
+
+
+def test_a_message_whose_body_cannot_be_decoded_is_told(
+    capture: Any, recorder: Any, request_of: Any
+) -> None:
+    """Celery acks it, logs, and tells nobody that a task is lost."""
+    message = SimpleNamespace(
+        headers={"id": "t1", "task": "shop.add", "argsrepr": "(1,)"},
+        delivery_info={"routing_key": "orders"},
+    )
+    consumer = SimpleNamespace(hostname="w1@host")
+    dropped: list[Any] = []
+    wrapped = lambda message, exc: dropped.append((message, exc))  # noqa: E731 -- Celery's own
+    capture.main_process.around_decode_error(wrapped, consumer, (message, ValueError("x")), {})
+    assert len(dropped) == 1
+    assert recorder.kinds() == ["received", "failed"]
+    assert recorder.last("failed").details["cause"] == "rejected"
+
+
+@pytest.fixture
+def requests(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Give the requests of a worker that has none yet."""
+    held: dict[str, Any] = {}
+    monkeypatch.setattr("celery.worker.state.requests", held)
+    monkeypatch.setattr("celery.worker.state.active_requests", [])
+    return held
+
+
+def test_a_stamped_task_is_told_as_revoked_while_it_waits(
+    capture: Any, recorder: Any, request_of: Any, requests: Any, monkeypatch: Any
+) -> None:
+    """Celery would tell it at its ETA; only the tasks with the stamp are meant."""
+    monkeypatch.setattr("celery.worker.state.revoked_stamps", {"customer": ["c-17"]})
+    stamp = {"stamped_headers": ["customer"], "stamps": {"customer": ["c-17"]}}
+    requests["t1"] = request_of(**stamp)
+    requests["t2"] = request_of("t2")
+    assert Panel.data["revoke_by_stamped_headers"](None, {}) is not None
+    assert [(r.facts.task_id, r.kind.value) for r in recorder.records] == [("t1", "task.revoked")]
+
+
+def test_a_task_that_the_pool_has_taken_is_not_revoked(
+    capture: Any, recorder: Any, request_of: Any, requests: Any
+) -> None:
+    """Celery lets it run all the same."""
+    requests["t1"] = request_of()
+    requests["t1"]._apply_result = object()
+    capture.main_process.around_revoke(lambda *_: {"t1"}, None, (None, {"t1"}), {})
+    assert recorder.kinds() == []
+
+
+@pytest.mark.parametrize(
+    ("exception", "kinds", "cause"),
+    [
+        (WorkerLostError("signal 9"), ["failed"], "worker_lost"),
+        (TimeLimitExceeded(1), ["failed"], "time_limit"),
+        (Terminated(15), ["revoked"], None),
+        (ValueError("told by the child"), [], None),
+    ],
+)
+def test_an_end_that_celery_cannot_store_is_told(
+    capture: Any, recorder: Any, request_of: Any, exception: Any, kinds: list[str], cause: Any
+) -> None:
+    """It stores first and signals then; with the result backend away nobody would know."""
+
+    def handling(*_args: Any, **_kwargs: Any) -> None:
+        raise ConnectionError("no result backend")
+
+    with pytest.raises(ConnectionError):
+        capture.main_process.around_failure(handling, request_of(), (failure(exception),), {})
+    assert recorder.kinds() == kinds
+    assert [recorder.last(kind).details.get("cause") for kind in kinds] == [cause] * len(kinds)

@@ -107,3 +107,9 @@ def test_task_with_its_own_backend():
     app.tasks["t"] = App(status="FAILURE")
     assert read_result(app, "x", "t").state == "FAILURE"
     assert read_result(app, "x", "unknown").state == "SUCCESS"
+
+
+def test_the_queue_of_a_delayed_task_is_the_one_it_was_sent_to():
+    """RabbitMQ's delayed delivery writes the delay before it; a retry must not go there."""
+    stored = read_result(App(status="SUCCESS", queue="0." * 28 + "orders"), "x")
+    assert stored.queue == "orders"

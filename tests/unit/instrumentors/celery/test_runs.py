@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
+import threading
 from typing import Any
 
 import pytest
 from celery.exceptions import Ignore, Reject, SoftTimeLimitExceeded
+from opentelemetry.sdk.trace import TracerProvider
 
 FULL_RUN = ["received", "started"]
 
 
 def nothing(*_args: int) -> None:
     """Be a task without a body."""
+
+
+def unwinding(error: Exception, call: Any) -> None:
+    """Call something while an exception passes by."""
+    try:
+        raise error
+    finally:
+        call()
 
 
 def test_a_task_that_returns_is_told_whole(app: Any, recorder: Any) -> None:
@@ -166,3 +176,145 @@ def test_a_hostile_exception_text_does_not_disturb_the_task(app: Any, recorder: 
     with pytest.raises(Hostile):
         fail.apply(throw=True)
     assert recorder.last("failed").details["exception"] == "Hostile"
+
+
+def test_an_eager_run_that_propagates_its_failure_has_failed(
+    app: Any, capture: Any, recorder: Any
+) -> None:
+    """Its caller gets the exception; in a pool child it does not mean that the child dies."""
+    capture.runs.child_started()
+
+    @app.task(name="u.throws_on")
+    def fail() -> None:
+        raise LookupError("no stock")
+
+    with pytest.raises(LookupError):
+        fail.apply(throw=True)
+    details = recorder.last("failed").details
+    assert (details["exception"], details["cause"]) == ("LookupError: no stock", "exception")
+    assert not capture.runs._is_dying
+
+
+def test_an_eager_run_has_the_worker_and_the_parent_it_is_called_in(
+    app: Any, recorder: Any
+) -> None:
+    """Celery gives the machine's name, which is no worker; a program has none."""
+    inner = app.task(nothing, name="u.inner")
+
+    @app.task(name="u.outer")
+    def outer() -> None:
+        inner.apply()
+
+    outer.push_request(id="t9", hostname="w1@host", delivery_info={})
+    outer.apply(task_id="t1")
+    assert {record.facts.worker for record in recorder.records} == {None}
+    received = recorder.records[2]
+    assert received.facts.task_name == "u.inner"
+    assert received.details["parent_task_id"] == "t1"
+
+
+def test_a_run_called_in_place_by_a_workers_task_is_that_workers(
+    app: Any, capture: Any, recorder: Any
+) -> None:
+    """Whoever looks at the worker sees it."""
+    inner, outer = app.task(nothing, name="u.inner"), app.task(nothing, name="u.outer")
+    outer.push_request(id="t9", hostname="w1@host", delivery_info={})
+    capture.runs.started(task_id="t9", task=outer)
+    inner.push_request(id="t10", parent_id="t9", is_eager=True, hostname="host", delivery_info={})
+    capture.runs.started(task_id="t10", task=inner)
+    assert recorder.last("started").facts.worker == "w1@host"
+
+
+def test_a_run_that_was_never_left_does_not_outlive_the_one_around_it(
+    app: Any, capture: Any, recorder: Any
+) -> None:
+    """Celery may give an inner run up without a word; the outer one's end is its end."""
+    inner, outer = app.task(nothing, name="u.inner"), app.task(nothing, name="u.outer")
+    for task_id, task in (("t1", outer), ("t2", inner)):
+        task.push_request(id=task_id, hostname="w1@host", delivery_info={})
+        capture.runs.started(task_id=task_id, task=task)
+    capture.runs.finished(task_id="t1", task=outer, state="SUCCESS", retval=None)
+    assert capture.runs._own.get() is None
+    assert recorder.last("succeeded").facts.task_id == "t1"
+
+
+@pytest.mark.parametrize("hook", ["started", "finished"])
+def test_a_failure_of_ours_stays_inside(capture: Any, hook: str) -> None:
+    """A task without anything that a task has disturbs nobody."""
+    capture.runs._runs["t1"] = object()
+    getattr(capture.runs, hook)(task_id="t1", task=object(), state="SUCCESS", retval=None)
+
+
+def test_a_next_attempt_in_another_thread_keeps_the_ends_apart(
+    app: Any, capture: Any, recorder: Any
+) -> None:
+    """A retry is published before its run is over; a pool of threads may start it at once."""
+    task = app.task(nothing, name="u.self")
+
+    def run(attempt: int, state: str, inside: Any = None) -> None:
+        task.push_request(id="t9", retries=attempt, hostname="w1@host", delivery_info={})
+        capture.runs.started(task_id="t9", task=task)
+        if inside is not None:
+            headers = {"id": "t9", "task": "u.self", "retries": attempt + 1}
+            capture.publisher.before_publish(headers=headers)
+            thread = threading.Thread(target=inside)
+            thread.start()
+            began.wait(10)
+        else:
+            began.set()
+            ended.wait(10)
+        capture.runs.finished(task_id="t9", task=task, state=state, retval=None)
+        ended.set()
+        task.pop_request()
+        if inside is not None:
+            thread.join()
+
+    began, ended = threading.Event(), threading.Event()
+    run(0, "RETRY", inside=lambda: run(1, "SUCCESS"))
+    told = [(record.kind.value, record.facts.attempt) for record in recorder.records]
+    assert told == [
+        ("task.started", 0), ("task.retried", 0), ("task.started", 1), ("task.succeeded", 1),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("error", "kind"), [(OSError("no backend"), "failed"), (Reject("later"), "rejected")]
+)
+def test_a_result_that_cannot_be_stored_is_no_success(
+    app: Any, capture: Any, recorder: Any, error: Exception, kind: str
+) -> None:
+    """Celery makes a failure of it, after it has set the state; nobody gets the result."""
+    task = app.task(nothing, name="u.self")
+    task.push_request(id="t9", hostname="w1@host", delivery_info={})
+    capture.runs.started(task_id="t9", task=task)
+    with pytest.raises(type(error)):
+        unwinding(error, lambda: capture.runs.finished("t9", task, "SUCCESS", 1))
+    task.pop_request()
+    assert recorder.kinds() == ["started", kind]
+
+
+def test_an_eager_caller_that_handles_an_error_does_not_make_one_of_a_success(
+    app: Any, recorder: Any
+) -> None:
+    """A task may be called in place where an exception is being handled."""
+    task = app.task(nothing, name="u.self")
+    with pytest.raises(OSError, match="handled"):
+        unwinding(OSError("handled"), task.apply)
+    assert recorder.kinds() == [*FULL_RUN, "succeeded"]
+
+
+@pytest.mark.parametrize("has_span", [True, False])
+def test_a_run_that_its_worker_gives_up_tells_no_end(
+    app: Any, capture: Any, recorder: Any, has_span: bool
+) -> None:
+    """The worker's main process tells it; the span says what became of the run."""
+    task = app.task(nothing, name="u.given_up")
+    task.push_request(id="t1", retries=0)
+    span = TracerProvider().get_tracer("t").start_span("run")
+    if has_span:
+        setattr(task, "__otel_task_span", {("t1", False): (span, None, None)})
+    capture.runs.started("t1", task)
+    capture.runs.given_up(capture.runs.running("t1"), task)
+    capture.runs.finished("t1", task, None, None)
+    assert recorder.kinds() == ["started"]
+    assert span.attributes.get("error.type") == ("WorkerLostError" if has_span else None)

@@ -5,10 +5,14 @@ import uuid
 from types import SimpleNamespace
 
 import pytest
+from amqp.exceptions import ChannelError, MessageNacked, NotFound
 from celery import Celery
 from celery.worker.request import Request
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from z4j_otel.errors import AdapterError, CommandRefused
+from z4j_otel.instrumentors.celery import sender as sender_module
 from z4j_otel.instrumentors.celery.handle import CeleryHandle
 from z4j_otel.instrumentors.celery.recent import RecentMessages
 from z4j_otel.instrumentors.celery.sender import TaskSender
@@ -170,11 +174,18 @@ def test_overrides_need_no_source(bench):
         bench.sender.retry({"task_id": "x", "task_name": "unknown", **both})
 
 
-@pytest.mark.parametrize("half", [{}, {"override_args": [1]}, {"override_kwargs": {}}])
-def test_retry_without_source_is_refused(bench, half):
+@pytest.mark.parametrize(
+    ("half", "text"),
+    [
+        ({}, "nothing here knows"),
+        ({"override_args": [1]}, "override_args is given and override_kwargs is not"),
+        ({"override_kwargs": {}}, "override_kwargs is given and override_args is not"),
+    ],
+)
+def test_retry_without_source_is_refused(bench, half, text):
     """Without a copy of the arguments the refusal says what to change, and nothing is sent."""
     command = {"task_id": "x", "task_name": "add", "args": [1], "kwargs": {}, **half}
-    with pytest.raises(CommandRefused, match="Set result_extended = True"):
+    with pytest.raises(CommandRefused, match=rf"{text}.*Set result_extended = True"):
         bench.sender.retry(command)
     assert bench.take() is None
 
@@ -189,3 +200,99 @@ def test_backend_error_matters_only_when_it_is_needed(tmp_path):
     bench.sender.retry({"task_id": "x", "task_name": "add", **both})
     assert bench.sent().args == [1]
     bench.app.close()
+
+
+def test_firing_publishes_the_schedules_task(bench):
+    """Name, arguments and queue are those of the schedule, the id that of the firing."""
+    queue = uuid.uuid4().hex
+    fire = {"task_name": "add", "args": [1], "kwargs": {"y": 2}, "queue": queue, "fire_id": "f"}
+    assert bench.sender.fire(fire, "chosen") == "chosen"
+    sent = bench.sent(queue)
+    assert (sent.id, sent.task, sent.args, sent.kwargs) == ("chosen", "add", [1], {"y": 2})
+    with pytest.raises(CommandRefused, match="task_name is missing"):
+        bench.sender.fire({"name": "add"})
+
+
+def test_retry_takes_the_id_it_is_given(bench):
+    """Two deliveries of one retry are one task to whoever looks for it."""
+    bench.app.send_task("add", [7])
+    answer = bench.sender.retry({"task_id": bench.receive()}, "chosen")
+    assert answer["new_task_id"] == bench.sent().id == "chosen"
+
+
+SHOWN = st.sampled_from(["[REDACTED]", "[REDACTED:email]", {"password": "[REDACTED]"}])
+WHATEVER = st.one_of(st.none(), st.lists(SHOWN, max_size=2), st.dictionaries(st.text(), SHOWN))
+TYPED = st.one_of(st.none(), st.just([9]))
+SOURCES = ("recent", "backend", "nothing")
+
+
+@settings(max_examples=80, deadline=None)
+@given(
+    shown=st.dictionaries(st.sampled_from(["args", "kwargs", "original_args"]), WHATEVER),
+    typed_args=TYPED,
+    typed_kwargs=st.one_of(st.none(), st.just({"y": 9})),
+    source=st.sampled_from(SOURCES),
+)
+def test_what_the_brain_shows_is_never_run(shown, typed_args, typed_kwargs, source):
+    """Whatever a retry carries, what runs is the engine's own or what the operator typed."""
+    bench = Bench()
+    try:
+        bench.app.send_task("add", [7], {"y": 8})
+        task_id = bench.receive()
+        if source != "recent":
+            bench.recent.forget(task_id)
+        if source == "backend":
+            own = {"args": [7], "kwargs": {"y": 8}, "hostname": "w", "retries": 0}
+            bench.store(task_id, task="add", **own)
+        typed = {"override_args": typed_args, "override_kwargs": typed_kwargs}
+        is_known = source != "nothing" or None not in (typed_args, typed_kwargs)
+        command = {"task_id": task_id, "task_name": "add", **shown, **typed}
+        if not is_known:
+            with pytest.raises(CommandRefused):
+                bench.sender.retry(command)
+            assert bench.take() is None
+            return
+        bench.sender.retry(command)
+        sent = bench.sent()
+        assert sent.args == (typed_args or [7])
+        assert sent.kwargs == (typed_kwargs or {"y": 8})
+        assert b"REDACTED" not in json.dumps([sent.args, sent.kwargs]).encode()
+    finally:
+        bench.app.close()
+
+
+@pytest.mark.parametrize(
+    ("error", "raised", "text"),
+    [
+        (NotFound("no exchange"), CommandRefused, r"was not sent: .*exchange 'gone'"),
+        (ChannelError("NO_ROUTE", reply_code=312), CommandRefused, "has no queue for it"),
+        (ChannelError("NOT_ALLOWED", reply_code=530), AdapterError, "ChannelError"),
+        (MessageNacked(), AdapterError, "MessageNacked"),
+    ],
+)
+def test_amqp_says_what_became_of_a_message(bench, monkeypatch, error, raised, text):
+    """What no queue takes was not sent; anything else is told as it is."""
+    asked = {}
+
+    def send_task(*_args, **options):
+        asked.update(options)
+        raise error
+
+    monkeypatch.setattr(sender_module, "is_amqp", lambda _connection: True)
+    monkeypatch.setattr(bench.app, "send_task", send_task)
+    with pytest.raises(raised, match=text):
+        bench.sender.publish("add", [1], {}, {"exchange": "gone", "routing_key": "k"}, "t")
+    assert (asked["mandatory"], asked["retry"]) == (True, False)
+
+
+@pytest.mark.e2e
+@pytest.mark.parametrize("exchange", ["gone", "amq.direct"])
+def test_real_rabbitmq_drops_nothing_unseen(rabbitmq_url, exchange):
+    """A message to a missing exchange, or to one that nothing is bound to, is a refusal."""
+    app = Celery("x", broker=rabbitmq_url, set_as_current=False)
+    sender = TaskSender(CeleryHandle(app), RecentMessages())
+    route = {"exchange": exchange, "routing_key": uuid.uuid4().hex}
+    with pytest.raises(CommandRefused, match="has no queue for it"):
+        sender.publish("add", [1], {}, route, "t")
+    assert sender.publish("add", [1], {}, {"queue": uuid.uuid4().hex}, "t") == "t"
+    app.close()

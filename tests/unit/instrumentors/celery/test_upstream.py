@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import select
 from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from celery import Celery, signals
+from kombu.utils import eventio
 from opentelemetry.instrumentation.celery import CeleryInstrumentor
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
@@ -139,3 +141,10 @@ def test_without_upstream_there_is_no_span_to_look_at() -> None:
     """A task that upstream never saw has none."""
     assert upstream.span_of(SimpleNamespace(), "t1") is None
     upstream.leave_open(SimpleNamespace(), "t1")
+
+
+def test_kombu_waits_as_the_pool_needs_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What kombu took before Celery patched the library would stop all greenlets."""
+    monkeypatch.setattr(eventio, "_selectf", lambda *_: pytest.fail("the real one"))
+    upstream.repair_waiting()
+    assert eventio._selectf is select.select

@@ -7,6 +7,7 @@ import pytest
 from celery import Celery
 from celery.concurrency.base import BasePool
 from celery.concurrency.solo import TaskPool as SoloPool
+from kombu import Queue
 
 from z4j_otel.instrumentors.celery.worker import Whereabouts, WorkerView
 
@@ -41,7 +42,7 @@ def worker(*, pool=None, **more):
         app=APP,
         pool=pool or KillingPool(),
         consumer=SimpleNamespace(
-            task_consumer=SimpleNamespace(queues=[SimpleNamespace(name="work")]),
+            task_consumer=SimpleNamespace(queues=[Queue("work", routing_key="w")]),
             qos=SimpleNamespace(value=8),
         ),
         state=SimpleNamespace(
@@ -107,7 +108,8 @@ def test_details_hold_what_the_brain_reads():
     assert (stats["pid"], stats["total"], stats["prefetch_count"]) == (7, {"t": 4}, 8)
     assert len(stats["loadavg"]) == len(os.getloadavg())
     assert details["active"] == [{"id": "r", "name": "t"}]
-    assert details["active_queues"] == [{"name": "work"}]
+    (queue,) = details["active_queues"]
+    assert queue == {"name": "work", "routing_key": "w", "durable": True, "exclusive": False}
     assert details["conf"]["accept_content"] == ["json"]
     assert "broker_url" not in details["conf"]
 
