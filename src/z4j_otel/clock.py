@@ -6,7 +6,7 @@ import time
 from datetime import datetime, timezone
 from typing import Protocol
 
-__all__ = ["Clock", "SystemClock", "iso_utc", "iso_z", "parse_iso_ns"]
+__all__ = ["Clock", "SystemClock", "iso_parts", "iso_utc", "iso_z", "parse_iso_ns"]
 
 _NS = 1_000_000_000
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
@@ -28,13 +28,9 @@ class Clock(Protocol):
 class SystemClock:
     """The machine's own clocks."""
 
-    def now_ns(self) -> int:
-        """Wall clock, nanoseconds since the Unix epoch."""
-        return time.time_ns()
-
-    def monotonic_s(self) -> float:
-        """Seconds since some fixed moment; never goes back."""
-        return time.monotonic()
+    # The system's own functions, not methods around them: each event asks both.
+    now_ns = staticmethod(time.time_ns)
+    monotonic_s = staticmethod(time.monotonic)
 
 
 # The last second formatted: events come in bursts within one second. One tuple, replaced
@@ -42,25 +38,27 @@ class SystemClock:
 _last_second: tuple[int, str] = (-1, "")
 
 
-def _iso_second(second: int) -> str:
+def iso_parts(at_ns: int) -> tuple[str, int]:
+    """Split a time into ``2026-01-02T03:04:05``, in UTC, and its microseconds."""
     global _last_second  # noqa: PLW0603 -- a cache of one entry
+    second, rest = divmod(at_ns, _NS)
     known, text = _last_second
     if known != second:
         text = datetime.fromtimestamp(second, timezone.utc).strftime("%Y-%m-%dT%H:%M:%S")
         _last_second = (second, text)
-    return text
+    return text, rest // 1000
 
 
 def iso_utc(at_ns: int) -> str:
     """Write a time as ``2026-01-02T03:04:05.678901+00:00``, always six fractional digits."""
-    second, rest = divmod(at_ns, _NS)
-    return f"{_iso_second(second)}.{rest // 1000:06d}+00:00"
+    second, micros = iso_parts(at_ns)
+    return f"{second}.{micros:06d}+00:00"
 
 
 def iso_z(at_ns: int) -> str:
     """Write a time as ``2026-01-02T03:04:05.678901Z``, the form of a frame's ``ts``."""
-    second, rest = divmod(at_ns, _NS)
-    return f"{_iso_second(second)}.{rest // 1000:06d}Z"
+    second, micros = iso_parts(at_ns)
+    return f"{second}.{micros:06d}Z"
 
 
 def parse_iso_ns(text: str) -> int:

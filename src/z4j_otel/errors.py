@@ -13,7 +13,7 @@
     │       ├─ FrameReplayed
     │       └─ VersionUnsupported
     ├─ BufferError_ ─ BufferFull, BufferCorrupt
-    ├─ TransportError ─ ConnectFailed, ConnectionLost
+    ├─ TransportError ─ ConnectFailed, ConnectionLost, ConnectionSuperseded
     └─ CommandError ─ CommandUnsupported, CommandRefused, CommandTimedOut, AdapterError
 
 Errors keep their facts as attributes and build their text in ``__str__``. No error ever
@@ -34,6 +34,7 @@ __all__ = [
     "ConfigError",
     "ConnectFailed",
     "ConnectionLost",
+    "ConnectionSuperseded",
     "EngineUnavailable",
     "FrameMalformed",
     "FrameReplayed",
@@ -139,11 +140,22 @@ class TransportError(Z4JOtelError):
 class ConnectFailed(TransportError):
     """No connection to the brain could be opened."""
 
-    def __init__(self, reason: str, *, http_status: int | None = None) -> None:
+    def __init__(
+        self,
+        reason: str,
+        *,
+        http_status: int | None = None,
+        cause: str = "network",
+        retry_after_s: float = 0.0,
+    ) -> None:
         super().__init__(reason)
         self.reason = reason
         self.http_status = http_status
         """Status of the refused HTTP upgrade, or None when there was no HTTP answer."""
+        self.cause = cause
+        """One word for what kind of thing went wrong, see ``transport.failures``."""
+        self.retry_after_s = retry_after_s
+        """How long the server asked us to stay away, seconds; 0 when it did not."""
 
     def __str__(self) -> str:
         return self.reason
@@ -162,6 +174,10 @@ class ConnectionLost(TransportError):
         return f"connection closed with code {self.code}" + (
             f": {self.reason}" if self.reason else ""
         )
+
+
+class ConnectionSuperseded(TransportError):
+    """We ended the connection ourselves: the next one is open already, and better."""
 
 
 class CommandError(Z4JOtelError):

@@ -38,6 +38,9 @@ class EventKind(str, Enum):
     WORKER_HEARTBEAT = "worker.heartbeat"
     WORKER_OFFLINE = "worker.offline"
 
+    # The one of Enum is written in Python, and kinds are keys on the task's own thread.
+    __hash__ = str.__hash__
+
 
 ATTEMPT_ENDS: Final = frozenset(
     {

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import base64
+import itertools
 import os
+import uuid
+from collections.abc import Callable
 from typing import NewType
 
 __all__ = [
@@ -15,6 +18,7 @@ __all__ = [
     "new_event_id",
     "new_frame_id",
     "new_nonce",
+    "new_uuid",
 ]
 
 TaskId = NewType("TaskId", str)
@@ -27,12 +31,34 @@ BootId = NewType("BootId", str)
 """One life of one agent process."""
 
 
-def new_event_id() -> str:
+class _EventIds:
+    """The ids of one process's events: 74 random bits that are its own, then a count.
+
+    An id only has to be unique, and one is made per event on the task's own thread: random
+    to the last bit it costs five times as much (0.8 against 0.15 µs).
+    """
+
+    def __init__(self) -> None:
+        self.begin()
+
+    def begin(self) -> None:
+        """Draw new random bits; a forked child would repeat its parent's ids."""
+        self._prefix = new_uuid()[:-12]
+        self._numbers = itertools.count(1)
+
+    def new(self) -> str:
+        return f"{self._prefix}{next(self._numbers):012x}"
+
+
+def new_uuid() -> str:
     """Return a random version 4 UUID, as text."""
-    # uuid.uuid4() costs three times as much, and this runs once per event.
-    octets = os.urandom(16).hex()
-    variant = "89ab"[int(octets[16], 16) & 3]
-    return f"{octets[:8]}-{octets[8:12]}-4{octets[13:16]}-{variant}{octets[17:20]}-{octets[20:]}"
+    return str(uuid.uuid4())
+
+
+_event_ids = _EventIds()
+os.register_at_fork(after_in_child=_event_ids.begin)
+new_event_id: Callable[[], str] = _event_ids.new
+"""Returns an id that no other event has: a UUID in the form of version 4, as text."""
 
 
 def new_frame_id(prefix: str) -> str:

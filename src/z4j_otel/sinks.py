@@ -14,7 +14,14 @@ from typing import Any, Protocol
 
 from z4j_otel.events import RecordSink
 
-__all__ = ["ProcessHost", "check_settings", "current_host", "current_sink", "set_opener"]
+__all__ = [
+    "ProcessHost",
+    "check_settings",
+    "child_leaving",
+    "current_host",
+    "current_sink",
+    "set_opener",
+]
 
 _DEFAULT_OPENER = "z4j_otel.agent.host:process_host"
 
@@ -83,9 +90,21 @@ def current_host() -> ProcessHost:
     return opener()
 
 
+def child_leaving() -> None:
+    """Let the host of a pool child write what it could not write yet.
+
+    A host without ``child_leaving`` keeps nothing back.
+    """
+    leave = getattr(current_host(), "child_leaving", None)
+    if leave is not None:
+        leave()
+
+
 def current_sink(settings: Mapping[str, Any] | None = None) -> RecordSink | None:
     """Return the sink of this process, or None when z4j is not configured here."""
-    return current_host().sink(settings)
+    opener = _opener
+    # Asked for every record: without one more call on the way.
+    return (current_host() if opener is None else opener()).sink(settings)
 
 
 def check_settings(settings: Mapping[str, Any]) -> None:

@@ -13,7 +13,13 @@ from typing import Any
 from z4j_otel.clock import iso_utc
 from z4j_otel.events import LifecycleRecord, TaskFacts
 
-__all__ = ["shared_data", "translate", "wire_worker_name", "worker_name_from_wire"]
+__all__ = [
+    "shared_data",
+    "translate",
+    "wire_worker_name",
+    "without_mono",
+    "worker_name_from_wire",
+]
 
 MAX_TASK_ID_CHARS = 200
 """Longer ids would be dropped by a PostgreSQL brain (PROTOCOL §5.1)."""
@@ -87,3 +93,19 @@ def translate(
         "occurred_at": iso_utc(record.occurred_at_ns),
         "data": data,
     }
+
+
+# In canonical order only "occurred_at" and "task_id" come behind it. Their values hold no
+# unescaped quote, so the last match is the key itself.
+_MONO_KEY = b'"mono_ns":'
+
+
+def without_mono(event: bytes) -> bytes:
+    """Return an encoded event without the machine's monotonic clock.
+
+    ``mono_ns`` is in the event on its way from a task's process to the agent only. Two
+    processes of a machine have the same clock, and nobody sets it: with it the agent tells
+    durations truly when the wall clock is set while a task runs.
+    """
+    before, _, after = event.rpartition(_MONO_KEY)
+    return before + after.partition(b",")[2]

@@ -35,6 +35,16 @@ def test_repeated_errors_are_counted_and_logged_once(caplog: pytest.LogCaptureFi
     assert caplog.text.count("unit test repeated failed") == 1
 
 
+def test_a_hook_that_catches_for_itself_is_counted_alike(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """The busiest hooks have no wrapper; their failures are told like all others."""
+    guards.note_failure("unit test noted", ValueError("secret-17"))
+    assert guards.failures["unit test noted"] == 1
+    assert "unit test noted failed (ValueError" in caplog.text
+    assert "secret-17" not in caplog.text
+
+
 @pytest.mark.parametrize("passing", [SystemExit, KeyboardInterrupt])
 def test_the_applications_own_exits_pass(passing: type[BaseException]) -> None:
     """A signal handler may raise SystemExit anywhere; it is not ours to keep."""

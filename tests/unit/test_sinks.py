@@ -33,3 +33,21 @@ def test_the_agent_is_found_by_name_when_nobody_was_given() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+def test_a_leaving_child_is_told_to_its_host() -> None:
+    """One that keeps nothing back need not know the call."""
+
+    class Keeping:
+        left = 0
+
+        def child_leaving(self) -> None:
+            Keeping.left += 1
+
+    try:
+        for host in (Keeping, object):
+            sinks.set_opener(host)  # type: ignore[arg-type]
+            sinks.child_leaving()
+    finally:
+        sinks.set_opener(None)
+    assert Keeping.left == 1

@@ -16,33 +16,42 @@ import logging
 import os
 import random as random_module
 import threading
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Coroutine, Iterable, Mapping
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, TypeVar
 
 from opentelemetry.instrumentation.utils import suppress_instrumentation
-from opentelemetry.trace import SpanContext
 
-from z4j_otel.agent.execution import CommandRunner, allow_all
+from z4j_otel.agent.execution import CommandRunner
 from z4j_otel.agent.inventory import HelloBuilder, agent_version
 from z4j_otel.agent.ledger import Ledger
 from z4j_otel.agent.loop import AgentLoop, Importer, Parts
+from z4j_otel.agent.metrics import publish
+from z4j_otel.agent.policy import policy_of, scheduler_tokens
+from z4j_otel.agent.schedules.native import Desk, NativeSchedules
+from z4j_otel.agent.schedules.ownership import seat_path
+from z4j_otel.agent.status import build_status_dict
 from z4j_otel.buffer.base import EventBuffer
 from z4j_otel.clock import Clock, SystemClock
-from z4j_otel.commands import Command
+from z4j_otel.commands import Command, CommandResult
 from z4j_otel.config.settings import AgentConfig
 from z4j_otel.errors import ConfigError
+from z4j_otel.forks import GatedSelector, fork_gate
+from z4j_otel.guard import guard
 from z4j_otel.ids import new_boot_id
 from z4j_otel.instrumentors.adapter import EngineAdapter
 from z4j_otel.redaction import Redactor
 from z4j_otel.transport.base import Transport
-from z4j_otel.transport.websocket import WebSocketTransport
+from z4j_otel.transport.fallback import build_transport
 
 __all__ = ["AgentRuntime"]
 
 _logger = logging.getLogger(__name__)
 
 _T = TypeVar("_T")
+# The application may have seeded the module's own generator: its numbers stay its own.
+_random: Final = random_module.SystemRandom().random
 _CONNECT_S: Final = 10.0
 _ASK_S: Final = 2.0
 _JOIN_S: Final = 2.0
@@ -57,7 +66,7 @@ class AgentRuntime:
     Args:
         config: Resolved settings: signing key, names, heartbeat and flush times are used.
         engines: The acting halves of the engines in this process.
-        transport: The way to the brain; a WebSocket to the configured address when None.
+        transport: The way to the brain; the one that the settings ask for when None.
         buffer: Where events wait; the agent closes it.
         importer: Fills the buffer from the journal; the agent closes it.
         redactor: Passed by everything that is not an event: results, worker details.
@@ -66,10 +75,16 @@ class AgentRuntime:
         framework: ``bare``, ``django``, ``fastapi``, ``flask`` or another word.
         role: What this process is: ``web``, ``task``, ``scheduler``, ``beat``, ``other``;
             the configured role when empty.
-        announce: Emits ``worker.online``; called at start and daily, on the agent's thread.
-        policy: Raises ``CommandRefused`` for commands that must not run here.
-        link_for: Finds the span of the task that a command is about.
+        announce: Tells which workers are here; called at start and hourly, on the agent's
+            thread: returns at once.
+        policy: Raises ``CommandRefused`` for commands that must not run here; made of the
+            setting ``commands`` when None.
         ledger: Counts; made when None.
+        hello: How it introduces itself; made of the arguments above when None.
+        run_command: Carries commands out; on the engines, in this process, when None.
+        schedules: The engines' schedulers; those of this process when None.
+        home: Where the agents of this machine agree who mirrors the schedules; None where
+            this is the only one.
 
     Raises:
         ConfigError: Signing secret or address are malformed, or two engines have one name.
@@ -85,33 +100,42 @@ class AgentRuntime:
         importer: Importer,
         redactor: Redactor,
         clock: Clock | None = None,
-        random: Callable[[], float] = random_module.random,
+        random: Callable[[], float] = _random,
         framework: str = "bare",
         role: str = "",
         announce: Callable[[], None] | None = None,
-        policy: Callable[[Command], None] = allow_all,
-        link_for: Callable[[Command], SpanContext | None] | None = None,
+        policy: Callable[[Command], None] | None = None,
         ledger: Ledger | None = None,
+        hello: HelloBuilder | None = None,
+        run_command: Callable[[Command], CommandResult] | None = None,
+        schedules: Desk | None = None,
+        home: Path | None = None,
     ) -> None:
         clock = clock or SystemClock()
         boot_id = new_boot_id()
         self.ledger = ledger or Ledger(buffer_id=boot_id, runtime_id=f"{boot_id}:{os.getpid()}")
         """What became of every record; grows while the agent lives."""
+        if ledger is None:
+            self.ledger.open(buffer)
         self.announce = announce
-        """Emits ``worker.online``; may be set until :meth:`start`."""
+        """Tells which workers are here; may be set until :meth:`start`."""
+        self.show: Callable[[Mapping[str, Any]], object] | None = None
+        """Takes :meth:`status`, every few seconds on the agent's thread; may be set until
+        :meth:`start`."""
         self._flush_s = config.flush_timeout_seconds
         self._engines: dict[str, EngineAdapter] = {}
-        self._hello = HelloBuilder(
+        self._hello = hello or HelloBuilder(
             framework=framework,
             agent_name=config.agent_name,
             worker_role=role or config.worker_role,
             started_at_ns=clock.now_ns(),
         )
-        runner = CommandRunner(self._engines, redactor=redactor, policy=policy, link_for=link_for)
+        self._policy = policy or policy_of(config.commands)
+        runner = CommandRunner(self._engines, redactor=redactor, policy=self._policy)
         self._parts = Parts(
             key=config.signing_key(),
             heartbeat_s=config.heartbeat_seconds,
-            transport=transport or _websocket(config),
+            transport=transport or _transport(config),
             buffer=buffer,
             importer=importer,
             engines=self._engines,
@@ -120,8 +144,12 @@ class AgentRuntime:
             redactor=redactor,
             clock=clock,
             random=random,
-            run_command=runner.run,
+            run_command=run_command or runner.run,
             announce=self._call_announce,
+            show=self._call_show,
+            schedules=schedules or NativeSchedules(self._engines, redactor),
+            offered=lambda tokens: scheduler_tokens(tokens, self._policy),
+            seat_of=lambda names: home and seat_path(home, config.deployment, names),
         )
         self._pid = os.getpid()
         self._connected = threading.Event()
@@ -162,7 +190,7 @@ class AgentRuntime:
             text = f"two engines are named {adapter.name!r}; give one another name"
             raise ConfigError("engines", "register_engine", text)
         self._engines[adapter.name] = adapter
-        self._hello.add_engine(adapter)
+        self._hello.add_engine(adapter, self._policy)
 
     def start(self) -> None:
         """Start the thread and return at once; a second call does nothing.
@@ -175,8 +203,9 @@ class AgentRuntime:
         if self._has_ended:
             raise RuntimeError("an agent that was shut down cannot be started again")
         _logger.info("[z4j] agent starting", extra={"action": "agent_starting"})
+        guard("metrics")(publish)(self.ledger)
         # The host's policy may choose another kind of loop; this one is ours alone.
-        self._loop = asyncio.SelectorEventLoop()
+        self._loop = asyncio.SelectorEventLoop(GatedSelector())
         is_ready = threading.Event()
         self._thread = threading.Thread(
             target=self._live, args=(self._loop, is_ready), name="z4j-agent", daemon=True
@@ -230,7 +259,7 @@ class AgentRuntime:
         return is_delivered is True
 
     def status(self) -> dict[str, Any]:
-        """Return a snapshot: state, problem, buffer, counts; plain values, no secrets."""
+        """Return a snapshot: plain values, no secrets; see :mod:`z4j_otel.agent.status`."""
 
         async def snapshot(work: AgentLoop) -> dict[str, Any]:
             return work.status()
@@ -238,12 +267,13 @@ class AgentRuntime:
         known = self._ask(snapshot, _ASK_S)
         if known is not None:
             return known
-        return {
-            "state": "stopped" if self._is_ours else "forked",
-            "worker_id": self.worker_id,
-            "engines": sorted(self._engines),
-            "counts": self.ledger.snapshot(),
-        }
+        return build_status_dict(
+            {"state": "stopped" if self._is_ours else "forked"},
+            self.ledger,
+            worker_id=self.worker_id,
+            capabilities=self._hello.capabilities,
+            now_ns=self._parts.clock.now_ns(),
+        )
 
     def __enter__(self) -> AgentRuntime:  # noqa: PYI034 -- typing.Self is new in Python 3.11
         self.start()
@@ -289,7 +319,7 @@ class AgentRuntime:
         """Run on the agent's own thread, to its end."""
         asyncio.set_event_loop(loop)
         try:
-            with suppress_instrumentation():
+            with fork_gate, suppress_instrumentation():
                 loop.run_until_complete(self._main(is_ready))
         except Exception:
             _logger.exception("[z4j] the agent has stopped", extra={"action": "agent_crashed"})
@@ -300,12 +330,18 @@ class AgentRuntime:
 
     async def _main(self, is_ready: threading.Event) -> None:
         self._work = AgentLoop(self._parts, on_state=self._note_state)
+        if self._has_ended:  # before there was anybody to ask
+            self._work.end()
         is_ready.set()
         await self._work.run()
 
     def _call_announce(self) -> None:
         if self.announce is not None:
             self.announce()
+
+    def _call_show(self, status: Mapping[str, Any]) -> None:
+        if self.show is not None:
+            self.show(status)
 
     def _note_state(self, is_connected: bool) -> None:
         if is_connected:
@@ -314,8 +350,9 @@ class AgentRuntime:
             self._connected.clear()
 
 
-def _websocket(config: AgentConfig) -> WebSocketTransport:
-    return WebSocketTransport(
+def _transport(config: AgentConfig) -> Transport:
+    return build_transport(
+        config.transport,
         config.brain_url,
         config.token.reveal(),
         dev_mode=config.dev_mode,

@@ -17,9 +17,17 @@ from z4j_otel.errors import (
     WireError,
     Z4JOtelError,
 )
-from z4j_otel.transport.backoff import FailureClass, classify_close
+from z4j_otel.transport.close_codes import FailureClass, classify_close
 
-__all__ = ["BrainComplained", "Failure", "HelloUnanswered", "Phase", "diagnose"]
+__all__ = [
+    "BatchesUnacked",
+    "BrainComplained",
+    "BrainStalled",
+    "Failure",
+    "HelloUnanswered",
+    "Phase",
+    "diagnose",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +37,7 @@ class Phase:
     established: bool = False
     """``hello_ack`` had arrived."""
     proven: bool = False
-    """The brain had accepted a signed frame of ours."""
+    """The brain had acknowledged a signed frame of ours."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,10 +48,20 @@ class Failure:
     key: str
     """Equal for failures that are the same news to an operator."""
     text: str
+    at_least_s: float = 0.0
+    """How long the server asked us to stay away, seconds."""
 
 
 class HelloUnanswered(Z4JOtelError):
     """The brain did not answer ``hello`` in time."""
+
+
+class BrainStalled(Z4JOtelError):
+    """The brain did not read what we sent for too long."""
+
+
+class BatchesUnacked(Z4JOtelError):
+    """The brain read our batches and acknowledged none for too long."""
 
 
 class BrainComplained(Z4JOtelError):
@@ -66,11 +84,12 @@ _TEXTS: Final = {
     1001: "the brain is shutting down",
     1012: "the brain is restarting",
     1009: "the brain refused a message as too large",
+    1011: "the brain failed over something that was sent, and closed",
     4002: "another process took this worker's place at the brain; two processes use one worker_id",
-    4003: "the brain revoked this agent's token, or the project was archived; make a new token"
-    " in the dashboard (Agents) and set Z4J_TOKEN",
-    4401: "the brain does not accept the token; check Z4J_TOKEN, or make a new one in the"
-    " dashboard (Agents)",
+    4003: "the brain revoked this agent's token, or the project was archived; restore the project,"
+    " or make a new token in the dashboard (Agents) and set Z4J_TOKEN",
+    4401: "the brain does not accept the token, or the project is archived; check Z4J_TOKEN, or"
+    " make a new one in the dashboard (Agents)",
     4408: "the brain heard nothing from this agent for too long",
     4426: "the brain does not speak protocol version 2; upgrade the brain or this package",
     4427: "the brain and this package are too far apart in version; upgrade one of them",
@@ -79,24 +98,61 @@ _TEXTS: Final = {
 }
 
 _BAD_SIGNATURE: Final = (
-    "the brain refused our signature: Z4J_HMAC_SECRET does not belong to this token's project,"
-    " or this machine's clock is more than 60 s off"
+    "the brain refused our signature: Z4J_HMAC_SECRET does not belong to this token's project;"
+    " make a new token in the dashboard (Agents) and set the secret shown with it"
 )
 _LATE_BAD_SIGNATURE: Final = (
-    "the brain refused a signature in mid-session: the clock jumped by more than 60 s, or the"
-    " project's secret was replaced (then set the new Z4J_HMAC_SECRET)"
+    "the brain refused a signature in mid-session, after it had accepted others"
 )
 _BAD_ADDRESS: Final = (
     "the brain does not accept connections from this address; see its agent_ip_allowlist"
 )
 _BAD_HELLO: Final = "the brain could not read our hello; is brain_url really a z4j brain?"
 _TOO_LARGE: Final = "the brain refused a frame as too large"
+_TOO_MANY: Final = (
+    "the brain takes no more connections from this address for now; many processes start at"
+    " once, or one restarts in a loop"
+)
+_PAUSED: Final = "this process did not answer the brain's pings; was it or its machine paused?"
+_PING_TIMEOUT: Final = "ping timeout"
+_BEHIND_PROXY: Final = "a proxy answers in the brain's place; is the brain behind it up?"
 _UPGRADE: Final = {
     401: "an access check in front of the brain asks for a login",
     403: "brain_url does not lead to the agent's socket, or a proxy forbids it",
     404: "there is no agent socket at this address; check brain_url",
     426: "the server at this address does not speak WebSocket; check brain_url",
+    429: "too many requests from this address",
+    **dict.fromkeys((502, 503, 504), _BEHIND_PROXY),
 }
+_CHECK_ADDRESS: Final = "is the brain up, and Z4J_BRAIN_URL its address?"
+_HINTS: Final = {
+    "not_http": "is Z4J_BRAIN_URL the brain's address?",
+    "no_tls": "use http:// for this port, or the port with TLS",
+    "tls_expired": "renew it, or set this machine's clock",
+    "tls_host": "use the name in the certificate for Z4J_BRAIN_URL",
+    "tls_issuer": "install the authority's certificate on this machine (SSL_CERT_FILE)",
+    "tls": "check the certificate of the brain or of the proxy before it",
+}
+_AUTH_STATUS: Final = frozenset({401, 403})
+_TOO_MANY_REQUESTS: Final = 429
+# One condition, two codes: the second is what every further attempt gets.
+_SAME_NEWS: Final = {4003: "token", 4401: "token"}
+
+
+_NO_CODE: Final = 1006
+_INTERNAL: Final = 1011
+_OVERSIZE: Final = 4400
+_REFUSED: Final = 4403
+_BEFORE_HELLO_ACK: Final = {_OVERSIZE: _BAD_HELLO, _REFUSED: _BAD_ADDRESS, 4429: _TOO_MANY}
+_SILENCES: Final = (
+    (HelloUnanswered, "hello_timeout", "the brain did not answer hello; is it overloaded?"),
+    (BrainStalled, "stalled", "the brain has stopped reading; is it overloaded or stopped?"),
+    (
+        BatchesUnacked,
+        "unacked",
+        "the brain reads but acknowledges nothing; is its database in trouble? (see its log)",
+    ),
+)
 
 
 def diagnose(error: Exception, phase: Phase) -> Failure:
@@ -119,40 +175,54 @@ def diagnose(error: Exception, phase: Phase) -> Failure:
 
 def _other(error: Exception) -> Failure:
     name = type(error).__name__
-    if isinstance(error, HelloUnanswered):
-        return Failure(FailureClass.CONNECTION, "hello_timeout", "the brain did not answer hello")
     if isinstance(error, VersionUnsupported):
         return Failure(FailureClass.INCOMPATIBLE, "version", _TEXTS[4426])
     if isinstance(error, RemoteWireError):
         text = f"a frame from the brain was refused ({name}) and the connection closed"
         return Failure(FailureClass.PROTOCOL, f"frame:{name}", text)
-    kind = FailureClass.PROTOCOL if isinstance(error, WireError) else FailureClass.CONNECTION
-    return Failure(kind, f"internal:{name}", f"the connection was given up ({name})")
+    for kind, key, text in _SILENCES:
+        if isinstance(error, kind):
+            return Failure(FailureClass.CONNECTION, key, text)
+    kind_ = FailureClass.PROTOCOL if isinstance(error, WireError) else FailureClass.CONNECTION
+    return Failure(kind_, f"internal:{name}", f"the connection was given up ({name})")
 
 
 def _not_opened(error: ConnectFailed) -> Failure:
     status = error.http_status
     if status is None:
-        text = f"{error.reason}; is the brain up, and Z4J_BRAIN_URL its address?"
-        return Failure(FailureClass.CONNECTION, "connect", text)
-    kind = FailureClass.AUTH if status in {401, 403} else FailureClass.CONNECTION
+        text = f"{error.reason}; {_HINTS.get(error.cause, _CHECK_ADDRESS)}"
+        return Failure(FailureClass.CONNECTION, f"connect:{error.cause}", text)
+    kind = FailureClass.CONNECTION
+    if status in _AUTH_STATUS:
+        kind = FailureClass.AUTH
+    elif status == _TOO_MANY_REQUESTS:
+        kind = FailureClass.CAPACITY
     hint = _UPGRADE.get(status)
     text = f"{error.reason}: {hint}" if hint else error.reason
-    return Failure(kind, f"upgrade:{status}", text)
+    return Failure(kind, f"upgrade:{status}", text, error.retry_after_s)
 
 
 def _closed(error: ConnectionLost, phase: Phase) -> Failure:
-    text = _text_of(error.code, phase)
-    text = str(error) if text is None else f"{text} (close code {error.code})"
+    if error.code == _NO_CODE:
+        text = f"the connection broke ({error.reason or 'no reason given'})"
+        return Failure(FailureClass.CONNECTION, "broke", text)
+    known = _text_of(error, phase)
+    text = str(error) if known is None else f"{known} (close code {error.code})"
     kind = classify_close(error.code, established=phase.established)
-    return Failure(kind, f"close:{error.code}:{phase.established}", text)
+    key = _SAME_NEWS.get(error.code, f"close:{error.code}:{phase.established}")
+    if error.code == _REFUSED and phase.proven:
+        # The secret is right, or nothing would have been accepted.
+        kind, key = FailureClass.PROTOCOL, "close:4403:late"
+    return Failure(kind, key, text)
 
 
-def _text_of(code: int, phase: Phase) -> str | None:
-    if code == 4403:  # noqa: PLR2004 -- a close code of PROTOCOL §1.6
-        if not phase.established:
-            return _BAD_ADDRESS
+def _text_of(error: ConnectionLost, phase: Phase) -> str | None:
+    code = error.code
+    if code == _REFUSED and phase.established:
         return _LATE_BAD_SIGNATURE if phase.proven else _BAD_SIGNATURE
-    if code == 4400:  # noqa: PLR2004 -- a close code of PROTOCOL §1.6
-        return _TOO_LARGE if phase.established else _BAD_HELLO
-    return _TEXTS.get(code)
+    if code == _OVERSIZE and phase.established:
+        return _TOO_LARGE
+    if code == _INTERNAL and _PING_TIMEOUT in error.reason:
+        return _PAUSED
+    early = None if phase.established else _BEFORE_HELLO_ACK.get(code)
+    return early or _TEXTS.get(code)

@@ -11,8 +11,9 @@ from collections.abc import Iterable
 from types import TracebackType
 from typing import Any
 
-from z4j_otel.agent.agent import AgentRuntime
+from z4j_otel.agent.engines import attach_all
 from z4j_otel.agent.host import process_host
+from z4j_otel.agent.placement import RunningAgent
 from z4j_otel.errors import ConfigError
 from z4j_otel.instrumentors.adapter import EngineAdapter
 from z4j_otel.instrumentors.registry import find_engines, load_engine
@@ -22,12 +23,12 @@ __all__ = ["Agent", "get_runtime", "install_agent"]
 
 def install_agent(
     engines: Iterable[EngineAdapter] | None = None, **settings: Any
-) -> AgentRuntime | None:
+) -> RunningAgent | None:
     """Capture what the engines do in this process, and connect it to the brain.
 
-    Returns at once; the agent connects in a thread of its own. In a Celery worker the
-    thread starts when the pool is there. A second call with the same settings returns the
-    agent that runs.
+    Returns at once; the agent connects by itself, on a thread or in a process of its own
+    (``agent_host``). In a Celery worker it starts when the pool is there. A second call with
+    the same settings returns the agent that runs.
 
     Args:
         engines: Adapters of the engines to serve, for example ``CeleryEngineAdapter(app)``;
@@ -47,11 +48,13 @@ def install_agent(
     config = host.configure(settings)
     if config is None:
         return None
+    # Here, not with the agent: pool children have none, and name their events alike.
+    attach_all(adapters)
     _instrument(tuple(adapter.name for adapter in adapters) or config.engines)
     return host.start_agent(engines=adapters)
 
 
-def get_runtime() -> AgentRuntime | None:
+def get_runtime() -> RunningAgent | None:
     """Return the agent that runs in this process, or None."""
     return process_host().agent
 
@@ -88,7 +91,7 @@ class Agent:
         """
         self._engines = list(engines)
         self._settings = settings
-        self._runtime: AgentRuntime | None = None
+        self._runtime: RunningAgent | None = None
         self._loop_end: tuple[asyncio.AbstractEventLoop, asyncio.Event] | None = None
 
     def register_engine(self, adapter: EngineAdapter) -> None:

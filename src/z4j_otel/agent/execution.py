@@ -12,16 +12,17 @@ from opentelemetry import trace
 from opentelemetry.trace import (
     Link,
     Span,
-    SpanContext,
     SpanKind,
     Status,
     StatusCode,
     TracerProvider,
 )
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from z4j_otel import semconv
 from z4j_otel.agent.results import MAX_ERROR_CHARS
-from z4j_otel.commands import Action, Command, CommandResult, CommandStatus
+from z4j_otel.agent.schedules.native import NATIVE_ACTIONS, NativeSchedules
+from z4j_otel.commands import Action, Command, CommandResult, CommandStatus, capability_of
 from z4j_otel.errors import CommandError, CommandRefused, CommandUnsupported
 from z4j_otel.instrumentors.adapter import EngineAdapter
 from z4j_otel.redaction import Redactor
@@ -32,7 +33,10 @@ _logger = logging.getLogger(__name__)
 
 _ALWAYS_SENT: Final = frozenset({Action.RECONCILE_TASK.value})
 """The brain sends these whatever an engine advertises (seen in z4j 1.13)."""
-_CAPABILITY_OF: Final = {"dlq.list": "list_dead_letters"}
+_CLOSED: Final = frozenset({Action.LIST_DEAD_LETTERS.value})
+"""The brain takes no further member in the results of these (PROTOCOL §6.3)."""
+_PROPAGATOR: Final = TraceContextTextMapPropagator()
+_NOWHERE: Final = otel_context.Context()
 
 
 def allow_all(command: Command) -> None:
@@ -58,7 +62,7 @@ def select_engine(command: Command, engines: Mapping[str, EngineAdapter]) -> Eng
     """
     adapter = _named_engine(command, engines)
     action = command.action
-    if action in _ALWAYS_SENT or _CAPABILITY_OF.get(action, action) in adapter.capabilities():
+    if action in _ALWAYS_SENT or capability_of(action) in adapter.capabilities():
         return adapter
     raise CommandUnsupported(f"engine {adapter.name} of this agent cannot {action!r}")
 
@@ -87,7 +91,6 @@ class CommandRunner:
         engines: By name; read at every command, so engines may be added later.
         redactor: Every result and error text passes it.
         policy: Raises ``CommandRefused`` for a command that must not run here.
-        link_for: Finds the span of the task that a command is about.
         tracer_provider: Makes the commands' spans; the process's own when None.
     """
 
@@ -97,13 +100,12 @@ class CommandRunner:
         *,
         redactor: Redactor,
         policy: Callable[[Command], None] = allow_all,
-        link_for: Callable[[Command], SpanContext | None] | None = None,
         tracer_provider: TracerProvider | None = None,
     ) -> None:
         self._engines = engines
+        self._schedules = NativeSchedules(engines, redactor)
         self._redactor = redactor
         self._policy = policy
-        self._link_for = link_for
         self._tracer_provider = tracer_provider
 
     def run(self, command: Command) -> CommandResult:
@@ -120,19 +122,22 @@ class CommandRunner:
                 f"z4j.command {command.action}",
                 kind=SpanKind.INTERNAL,
                 attributes=_attributes(command),
-                links=self._links(command),
+                links=_links(command),
                 record_exception=False,
                 set_status_on_exception=False,
             ) as span:
                 result = self._redacted(self._carry_out(command))
-                return _noted(span, result)
+                return _noted(span, result, command)
         finally:
             otel_context.detach(token)
 
     def _carry_out(self, command: Command) -> CommandResult:
         try:
             self._policy(command)
-            value = select_engine(command, self._engines).execute(command)
+            if command.action in NATIVE_ACTIONS:
+                value = self._schedules.execute(command)
+            else:
+                value = select_engine(command, self._engines).execute(command)
             return CommandResult(CommandStatus.SUCCESS, result=value)
         except CommandError as error:
             return failed(error, command)
@@ -158,16 +163,15 @@ class CommandRunner:
             error = self._redactor.redact_text(error)[:MAX_ERROR_CHARS]
         return replace(result, result=value, error=error)
 
-    def _links(self, command: Command) -> list[Link]:
-        if self._link_for is None:
-            return []
-        try:
-            found = self._link_for(command)
-        except Exception as error:
-            # The rim: a missing link must not cost the command.
-            _logger.debug("no link for command %s", command.id, exc_info=error)
-            return []
-        return [Link(found)] if found is not None and found.is_valid else []
+
+def _links(command: Command) -> list[Link]:
+    """Link the runs that the command is about: of a retry, the one that failed."""
+    found = (
+        trace.get_current_span(_PROPAGATOR.extract({"traceparent": text}, _NOWHERE))
+        for text in command.traces
+    )
+    contexts = (span.get_span_context() for span in found)
+    return [Link(context) for context in contexts if context.is_valid]
 
 
 def _attributes(command: Command) -> dict[str, Any]:
@@ -185,8 +189,8 @@ def _attributes(command: Command) -> dict[str, Any]:
     return attributes
 
 
-def _noted(span: Span, result: CommandResult) -> CommandResult:
-    """Write the outcome on the span, and the trace on the result."""
+def _noted(span: Span, result: CommandResult, command: Command) -> CommandResult:
+    """Write the outcome on the span, and the trace on the result where there is room."""
     if not span.is_recording():
         return result
     span.set_attribute(semconv.Z4J_COMMAND_STATUS, result.status.value)
@@ -194,5 +198,7 @@ def _noted(span: Span, result: CommandResult) -> CommandResult:
         code = (result.error or "failed").partition(":")[0]
         span.set_attribute(semconv.ERROR_TYPE, code)
         span.set_status(Status(StatusCode.ERROR, result.error))
+    if result.is_success and command.action in _CLOSED:
+        return result
     trace_id = f"{span.get_span_context().trace_id:032x}"
     return replace(result, result={**(result.result or {}), "trace_id": trace_id})

@@ -3,13 +3,19 @@
 A process has one of three roles:
 
 * *off*: z4j is not configured here, or its configuration is wrong. Nothing is captured.
-* *owner*: it has claimed files of its own in the home directory and runs the agent. A
-  worker's main process claims them before its pool is forked, and starts the agent's thread
-  when the worker is ready; any other process does both when it captures its first record.
+* *owner*: it has claimed files of its own in the home directory and starts the agent. A
+  worker's main process claims them before its pool is forked, and starts the agent when the
+  worker is ready; any other process does both when it captures its first record.
 * *guest*: it appends to the journal of a living owner and does no more. Forked children
   are guests through inheritance; spawned and executed ones through the environment
   variable ``Z4J_OTEL_JOURNAL``, which an owner sets. When the owner is gone, a process that
-  starts becomes an owner itself, and adopts what was left behind.
+  starts becomes an owner itself, and adopts what was left behind; a pool child never does,
+  and writes where the next agent looks. A guest goes on where it is, and follows when its
+  journal is removed (see :mod:`z4j_otel.agent.seat`).
+
+When a program's main thread ends, what waits is delivered, and the agent goes on: other
+threads may. It ends among the last ``atexit`` handlers; what is captured later still goes to
+files of its own, which the next agent adopts.
 """
 
 from __future__ import annotations
@@ -19,18 +25,19 @@ import logging
 import os
 import sys
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from z4j_otel.config import half_configured, is_configured
+from z4j_otel.agent.endings import at_end_of_main
+from z4j_otel.config import half_configured, is_configured, is_strict_mode
 from z4j_otel.errors import ConfigError
 from z4j_otel.events import RecordSink
 from z4j_otel.guard import guard
 from z4j_otel.instrumentors.tracing import flush_spans
 
 if TYPE_CHECKING:
-    from z4j_otel.agent.agent import AgentRuntime
+    from z4j_otel.agent.placement import RunningAgent
     from z4j_otel.agent.seat import Seat
     from z4j_otel.config import AgentConfig
     from z4j_otel.instrumentors.adapter import EngineAdapter
@@ -40,6 +47,8 @@ __all__ = ["Host", "post_instrument", "pre_instrument", "process_host"]
 JOURNAL_VARIABLE = "Z4J_OTEL_JOURNAL"
 """Names the journal of a living owner to the processes it starts."""
 
+_LAST_S = 1.0
+"""What an agent without a brain gets at the very end, seconds: it had its time before."""
 _SPANS_S = 1.0
 """What the application's exporters get at the end of the interpreter, seconds, before the
 agent's own flush; they may lead to a collector that is away."""
@@ -55,12 +64,16 @@ class Host:
         self._pid = 0
         self._seat: Seat | None = None
         self._sink: RecordSink | None = None
-        self._agent: AgentRuntime | None = None
+        self._agent: RunningAgent | None = None
         self._offered: dict[str, Any] = {}
         self._refusal = ""
         self._is_auto = False
         self._is_activating = False
-        self._is_worker = False
+        self._is_worker = self._is_pool_child = False
+        self._is_ending = False
+        # Settings for what is captured after the agent's end, which has come, or is coming.
+        self._late: AgentConfig | None = None
+        self._later: AgentConfig | None = None
         self._engines: tuple[EngineAdapter, ...] = ()
 
     # What instrumentors and exporters ask (see z4j_otel.sinks.ProcessHost).
@@ -68,13 +81,27 @@ class Host:
     def sink(self, settings: Mapping[str, Any] | None = None) -> RecordSink | None:
         """Return the sink of this process, or None when z4j is not configured here."""
         if self._pid == os.getpid():
-            return self._sink
+            return self._sink or self._late_sink()
         with self._lock:
             if self._pid != os.getpid():
                 self._take_seat(settings)
-        if self._seat is not None and self._seat.is_owner and not self._is_worker:
-            self.start_agent()
-        return self._sink
+            if self._seat is not None and self._seat.is_owner and not self._is_worker:
+                self.start_agent()
+            return self._sink
+
+    def _late_sink(self) -> RecordSink | None:
+        """Open files anew if something is captured after the agent's end."""
+        with self._lock:  # a seat and what comes after it change together
+            late, self._late = self._late, None
+            if late is not None and self._sink is None:
+                try:
+                    self._seat = self._claim(late)
+                    self._sink = self._seat.sink
+                except OSError as error:
+                    self._refuse(error, is_strict=False)
+            if late is not None and not self._is_worker:
+                self.start_agent()
+            return self._sink
 
     def check_settings(self, settings: Mapping[str, Any]) -> None:
         """Refuse settings that nobody knows or that are malformed.
@@ -90,9 +117,8 @@ class Host:
 
     def is_enabled(self) -> bool:
         """Whether instrumentors should hook their engines in this process."""
-        if self._is_auto or self._pid == 0:
-            return is_configured(os.environ) or bool(self._offered) or not self._is_auto
-        return self._sink is not None
+        is_asked = is_configured(os.environ) or bool(self._offered) or not self._is_auto
+        return is_asked if self._is_auto or self._pid == 0 else self._sink is not None
 
     def defers_upstream(self) -> bool:
         """Whether other instrumentors are still to be activated in this process."""
@@ -101,10 +127,13 @@ class Host:
     def worker_starting(self, engine: str) -> None:
         """Claim the files before the pool is forked; children inherit the journal."""
         del engine
-        self._is_worker = True
         # The application's code may have started an agent while it was imported. It goes
         # on when the pool is there: no thread of ours lives through the fork.
-        self._suspend()
+        with self._lock:  # others may be about to start one
+            self._is_worker, self._is_pool_child = True, False
+            agent, self._agent = self._agent, None
+        if agent is not None and self._pid == os.getpid():
+            agent.shutdown()
         # A worker is an owner even where its parent is one: it has its own name and tasks.
         os.environ.pop(JOURNAL_VARIABLE, None)
         if self._pid != os.getpid() or self._seat is None or not self._seat.is_owner:
@@ -118,12 +147,19 @@ class Host:
 
     def worker_stopping(self) -> None:
         """Deliver what is left, within the deadline."""
-        self.stop()
+        self._is_worker = False
+        # The program may go on, and publish.
+        self._leave(is_over=False)
 
     def child_started(self) -> None:
-        """This process is a pool child: it appends to the journal and does no more."""
-        self._is_worker = True
+        """This process is a pool child: it only appends to the journal."""
+        self._is_worker = self._is_pool_child = True
         self.sink()
+
+    def child_leaving(self) -> None:
+        """This pool child ends: what waits in memory, and what was lost, goes to the journal."""
+        if self._seat is not None and self._pid == os.getpid():
+            self._seat.journal.flush()
 
     # What the application's own code asks.
 
@@ -148,15 +184,15 @@ class Host:
 
         assert self._seat is not None
         if settings and load_config(settings) != self._seat.config:
-            text = "an agent with other settings is active in this process; stop it first"
-            raise ConfigError("agent", "argument", text)
+            wanted = "an agent with other settings is active in this process; stop it first"
+            raise ConfigError("agent", "argument", wanted)
 
     def start_agent(
         self,
         *,
         worker: Mapping[str, Any] | None = None,
         engines: Sequence[EngineAdapter] = (),
-    ) -> AgentRuntime | None:
+    ) -> RunningAgent | None:
         """Start the agent of this process, once.
 
         Args:
@@ -169,62 +205,82 @@ class Host:
         with self._lock:
             seat = self._seat
             self._engines = tuple(engines) or self._engines
-            if self._agent is None and seat is not None and seat.is_owner:
-                try:
-                    _at_exit(self._end)
-                except RuntimeError:
-                    # The interpreter ends: what is captured from here on waits for the
-                    # next agent of the deployment.
-                    return None
-                # Loaded here: no pool child needs the network, nor the database.
-                from z4j_otel.agent.assembly import build_agent  # noqa: PLC0415 -- see above
+            is_wanted = self._agent is None and seat is not None and seat.is_owner
+            if is_wanted and not self._is_ending and at_end_of_main(self._flush):
+                assert seat is not None
+                # Loaded here: no pool child needs any of it.
+                from z4j_otel.agent.start import make_agent  # noqa: PLC0415 -- see above
 
-                self._agent = build_agent(seat, worker=worker or {}, engines=self._engines)
+                self._agent = make_agent(seat, self._engines, worker or {}, release=self._release)
                 if seat.config.autostart:
                     self._agent.start()
             return self._agent
 
+    def _release(self) -> None:
+        """Let go of the journal: the agent process is about to remove it."""
+        if (seat := self._seat) is not None:
+            self._rise_from(seat)
+            seat.journal.close()
+
+    def _rise_from(self, seat: Seat) -> None:
+        """Give up a seat; what is captured from now on has another one, if it can."""
+        with self._lock:
+            if self._seat is seat:
+                os.environ.pop(JOURNAL_VARIABLE, None)
+                self._late = self._later
+                self._agent = self._seat = self._sink = None
+                self._engines = ()
+
     @property
-    def agent(self) -> AgentRuntime | None:
+    def agent(self) -> RunningAgent | None:
         """The agent that runs in this process, if any."""
         return self._agent if self._pid == os.getpid() else None
 
     @guard("stop of the agent")
     def stop(self) -> None:
         """Deliver what is left within the deadline, and end the agent's thread."""
+        self._leave(is_over=True)
+
+    @guard("stop of the agent")
+    def _leave(self, *, is_over: bool, timeout_s: float | None = None) -> None:
+        """End the agent and give up its files; unless it is over, new ones can be had."""
         agent, seat = self._agent, self._seat
         if seat is None or not seat.is_owner or self._pid != os.getpid():
             return
-        self._suspend()
-        self._seat = self._sink = None
-        self._engines = ()
-        os.environ.pop(JOURNAL_VARIABLE, None)
-        from z4j_otel.agent.assembly import leave  # noqa: PLC0415 -- loaded with the agent
+        from z4j_otel.agent.start import end_agent, leave_files  # noqa: PLC0415 -- see start_agent
 
-        leave(seat, agent.ledger if agent is not None else None)
+        self._later = None if is_over else seat.config
+        if agent is not None:
+            end_agent(agent, timeout_s)
+        self._rise_from(seat)
+        leave_files(seat, agent)
+
+    @guard("delivery at the end of the main thread")
+    def _flush(self) -> None:
+        """Deliver what there is, first what finished spans have still to tell."""
+        if (agent := self.agent) is not None:
+            flush_spans(_SPANS_S)
+            agent.flush()
 
     @guard("end of the agent")
-    def _end(self) -> None:
-        """End with the interpreter: first what finished spans have still to tell."""
-        if self._agent is not None and self._pid == os.getpid():
-            flush_spans(_SPANS_S)
-        self.stop()
-
-    def _suspend(self) -> None:
-        """End the agent's thread and keep the seat: what is captured goes on to the journal."""
+    def end(self) -> None:
+        """End with the interpreter."""
         agent, seat = self._agent, self._seat
-        if agent is not None and seat is not None and self._pid == os.getpid():
-            self._agent = None
-            agent.shutdown(seat.config.flush_timeout_seconds)
-
-    # How a process gets its role.
+        if seat is not None and seat.is_owner and self._pid == os.getpid():
+            self._is_ending = True
+            is_away = agent is not None and not agent.is_connected
+            self._leave(is_over=False, timeout_s=_LAST_S if is_away else None)
 
     def _take_seat(self, settings: Mapping[str, Any] | None, *, is_strict: bool = False) -> None:
         """Find this process's role: first use, or first use after a fork."""
         inherited = self._seat
         self._agent = None
         try:
-            if inherited is not None and inherited.is_journal_served():
+            # A pool child runs no agent: if its own is dead, the next one finds the journal.
+            is_guest = inherited is not None and (
+                self._is_pool_child or inherited.is_journal_served()
+            )
+            if inherited is not None and is_guest:
                 self._seat = inherited.as_guest()
             else:
                 self._seat = self._new_seat(settings or self._offered)
@@ -232,6 +288,7 @@ class Host:
             self._refuse(error, is_strict=is_strict)
         self._sink = self._seat.sink if self._seat is not None else None
         self._pid = os.getpid()
+        self._late = None
 
     def _new_seat(self, settings: Mapping[str, Any] | None) -> Seat | None:
         if not settings and not is_configured(os.environ):
@@ -253,26 +310,29 @@ class Host:
             return None
         journal = os.environ.get(JOURNAL_VARIABLE)
         found = seat.guest_of(Path(journal), config) if journal else None
-        if found is None:
-            found = seat.owner(config)
-            os.environ[JOURNAL_VARIABLE] = str(found.journal_dir)
+        return found or self._claim(config)
+
+    def _claim(self, config: AgentConfig) -> Seat:
+        from z4j_otel.agent.seat import Seat as seat  # noqa: N813, PLC0415 -- see _new_seat
+
+        found = seat.stray(config) if self._is_pool_child else seat.owner(config)
+        os.environ[JOURNAL_VARIABLE] = str(found.journal_dir)
         return found
 
     def _refuse(self, error: ConfigError | OSError, *, is_strict: bool) -> None:
         self._seat = None
         if is_strict:
             raise error
-        if _is_strict():
+        if is_strict_mode(os.environ):
             # An Exception would end in a hook's or a loader's log.
             raise SystemExit(f"z4j-otel: {error}") from error
-        if str(error) == self._refusal:
-            return  # the parent of this process has told it
-        self._refusal = str(error)
-        _logger.error(
-            "z4j-otel is off in this process: %s; correct it and start the process again",
-            error,
-            extra={"action": "configuration_refused"},
-        )
+        if str(error) != self._refusal:  # the parent of this process may have told it
+            self._refusal = str(error)
+            _logger.error(
+                "z4j-otel is off in this process: %s; correct it and start the process again",
+                error,
+                extra={"action": "configuration_refused"},
+            )
 
     # What opentelemetry-instrument calls.
 
@@ -285,7 +345,7 @@ class Host:
                 missing,
                 extra={"action": "half_configured"},
             )
-        if _is_strict() and is_configured(os.environ):
+        if is_strict_mode(os.environ) and is_configured(os.environ):
             from z4j_otel.config import load_config  # noqa: PLC0415 -- see _new_seat
 
             try:
@@ -305,24 +365,13 @@ class Host:
         self._lock = threading.RLock()
 
 
-def _at_exit(stop: Callable[[], object]) -> None:
-    """Call a function when the interpreter ends, while threads can still be started.
-
-    At atexit the executors are closed already, and a connection to a host name needs one.
-    """
-    register = getattr(threading, "_register_atexit", atexit.register)
-    register(stop)
-
-
-def _is_strict() -> bool:
-    return os.environ.get("Z4J_STRICT_MODE", "").strip().lower() in {"1", "true", "yes", "on"}
-
-
 def _other_agent() -> str | None:
     return next((name for name in ("z4j_bare", "z4j_celery") if name in sys.modules), None)
 
 
 _HOST = Host()
+# Handlers run last in, first out: this one comes after the application's, which may publish.
+atexit.register(_HOST.end)
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_HOST.after_fork)
 

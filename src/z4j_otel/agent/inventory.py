@@ -6,18 +6,22 @@ import functools
 import os
 import platform
 import socket
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from importlib import metadata
 from typing import Any, Final
 
+from z4j_otel.agent.execution import allow_all
 from z4j_otel.agent.ledger import Ledger
+from z4j_otel.agent.policy import permitted
 from z4j_otel.buffer.base import BufferStats
 from z4j_otel.clock import iso_z
+from z4j_otel.commands import Command
+from z4j_otel.guard import note_failure
 from z4j_otel.ids import new_boot_id
 from z4j_otel.instrumentors.adapter import EngineAdapter
 from z4j_otel.wire.frames import AgentStatus, Heartbeat, Hello
 
-__all__ = ["HelloBuilder", "agent_version", "build_heartbeat", "build_status"]
+__all__ = ["HelloBuilder", "agent_version", "build_heartbeat", "build_status", "capabilities_of"]
 
 _NS: Final = 1_000_000_000
 _MAX_GAUGE: Final = 10_000_000
@@ -38,6 +42,15 @@ def _version_of(package: str) -> str | None:
         return None
 
 
+def capabilities_of(adapter: EngineAdapter) -> list[str]:
+    """Return what an engine can do; nothing when it cannot tell, which ends no agent."""
+    try:
+        return list(adapter.capabilities())
+    except Exception as error:  # noqa: BLE001 -- rim: adapters are third parties'
+        note_failure(f"asking engine {adapter.name} what it can do", error)
+        return []
+
+
 class HelloBuilder:
     """Collects what ``hello`` says and builds it the same way every time.
 
@@ -50,6 +63,7 @@ class HelloBuilder:
         worker_role: ``web``, ``task``, ``scheduler``, ``beat``, ``other``, or empty.
         started_at_ns: When this process's agent was made, nanoseconds since the epoch.
         worker_id: Slot at the brain, unique per process; made up when None.
+        pid: Of the process that captures; this one when None.
         host: Further facts about the machine, JSON values.
     """
 
@@ -61,6 +75,7 @@ class HelloBuilder:
         worker_role: str = "",
         started_at_ns: int,
         worker_id: str | None = None,
+        pid: int | None = None,
         host: Mapping[str, Any] | None = None,
     ) -> None:
         self.framework = framework
@@ -68,26 +83,65 @@ class HelloBuilder:
         self._agent_name = agent_name
         self._worker_role = worker_role
         self._started_at_ns = started_at_ns
+        self._pid = pid or os.getpid()
         self._host = dict(host or {})
         self._capabilities: dict[str, list[str]] = {}
+        self._schedulers: dict[str, list[str]] = {}
 
-    def add_engine(self, adapter: EngineAdapter) -> None:
-        """List an engine with what it can do; a later one of the same name replaces it."""
-        self._capabilities[adapter.name] = sorted(set(adapter.capabilities()))
+    def facts(self) -> dict[str, Any]:
+        """Return the arguments that make an equal builder in another process, JSON values."""
+        return {
+            "framework": self.framework,
+            "agent_name": self._agent_name,
+            "worker_role": self._worker_role,
+            "started_at_ns": self._started_at_ns,
+            "worker_id": self.worker_id,
+            "pid": self._pid,
+            "host": self._host,
+        }
 
-    def build(self) -> Hello:
-        """Return the introduction; equal for equal input."""
+    def add_engine(
+        self, adapter: EngineAdapter, policy: Callable[[Command], None] = allow_all
+    ) -> None:
+        """List an engine with what it can do; a later one of the same name replaces it.
+
+        Args:
+            adapter: The engine.
+            policy: What it denies is not listed: an operator is not offered a button that
+                would only be refused.
+        """
+        self._capabilities[adapter.name] = permitted(capabilities_of(adapter), policy)
+
+    @property
+    def capabilities(self) -> dict[str, list[str]]:
+        """What each engine may do here, by name."""
+        return {name: list(self._capabilities[name]) for name in sorted(self._capabilities)}
+
+    def add_scheduler(self, name: str, capabilities: Collection[str]) -> None:
+        """List a scheduler with what it may do here; one that may do nothing is left out."""
+        if not capabilities:
+            return
+        self._schedulers[name] = sorted(set(capabilities))
+
+    def build(self, features: Iterable[str] = ()) -> Hello:
+        """Return the introduction; equal for equal input.
+
+        Args:
+            features: Runtime features of this connection, besides those of all.
+        """
+        capabilities = {**self._capabilities, **self._schedulers}
         return Hello(
             agent_version=agent_version()[:40],
             framework=self.framework[:40],
             engines=sorted(self._capabilities),
-            capabilities={name: self._capabilities[name] for name in sorted(self._capabilities)},
+            schedulers=sorted(self._schedulers),
+            capabilities={name: capabilities[name] for name in sorted(capabilities)},
             host=self._describe_host(),
             worker_id=self.worker_id[:128],
             worker_role=self._worker_role[:32] or None,
-            worker_pid=os.getpid(),
+            worker_pid=self._pid,
             worker_started_at=iso_z(self._started_at_ns),
-            runtime_features=["retry_by_reference"],
+            runtime_features=["retry_by_reference", *features],
         )
 
     def _describe_host(self) -> dict[str, Any]:

@@ -44,7 +44,7 @@ class WorkerPool:
                 self._made += 1
             self._jobs.put(job)
         if needs_thread:
-            threading.Thread(target=self._serve, name=self._name, daemon=True).start()
+            self._add_thread()
 
     def replace_stuck(self) -> bool:
         """Allow one more thread because one hangs; False when too many hang already.
@@ -60,13 +60,22 @@ class WorkerPool:
             if needs_thread:
                 self._made += 1
         if needs_thread:
-            threading.Thread(target=self._serve, name=self._name, daemon=True).start()
+            self._add_thread()
         return True
 
     def close(self) -> None:
         """Let the threads end after the jobs they have; does not wait for them."""
         for _ in range(self._made):
             self._jobs.put(None)
+
+    def _add_thread(self) -> None:
+        try:
+            threading.Thread(target=self._serve, name=self._name, daemon=True).start()
+        except RuntimeError as error:
+            # The job waits: for a thread that is there, or for the next attempt to add one.
+            with self._lock:
+                self._made -= 1
+            _logger.warning("no thread for a command: %s", error, extra={"action": "no_thread"})
 
     def _serve(self) -> None:
         while True:

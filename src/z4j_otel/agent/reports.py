@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
+from typing import Final
 
 from z4j_otel.agent.health import HealthProbe
 from z4j_otel.agent.inventory import build_heartbeat, build_status
 from z4j_otel.agent.ledger import Ledger
+from z4j_otel.agent.registry import RegistryNews
 from z4j_otel.buffer.base import BufferStats, EventBuffer
 from z4j_otel.clock import Clock
 from z4j_otel.errors import BufferError_
-from z4j_otel.wire.frames import AgentStatus, Heartbeat
+from z4j_otel.wire.frames import AgentStatus, Heartbeat, RegistryDelta
 
 __all__ = ["AgentReports"]
 
 _logger = logging.getLogger(__name__)
+
+_WORTH_TELLING_S: Final = 1.0
 
 
 class AgentReports:
@@ -25,9 +29,11 @@ class AgentReports:
         buffer: Asked for its state at every report.
         ledger: Takes over the buffer's losses.
         probe: Asked to look again at every heartbeat.
+        registry: Knows which tasks have not been told.
         engines: Names of all engines.
         streaks: Failures in a row by class name.
         clock: For ages.
+        clock_offset_s: How far this machine's clock is behind the brain's, seconds.
     """
 
     def __init__(
@@ -35,17 +41,21 @@ class AgentReports:
         buffer: EventBuffer,
         ledger: Ledger,
         probe: HealthProbe,
+        registry: RegistryNews,
         *,
         engines: Sequence[str],
         streaks: Callable[[], dict[str, int]],
         clock: Clock,
+        clock_offset_s: Callable[[], float] = float,
     ) -> None:
         self._buffer = buffer
         self._ledger = ledger
         self._probe = probe
+        self._registry = registry
         self._engines = engines
         self._streaks = streaks
         self._clock = clock
+        self._clock_offset_s = clock_offset_s
         self._stats = BufferStats(entries=0, bytes=0, oldest_ns=None)
 
     def stats(self) -> BufferStats:
@@ -54,13 +64,27 @@ class AgentReports:
             self._stats = self._buffer.stats()
         except BufferError_ as error:
             _logger.debug("the buffer cannot tell its state: %s", type(error).__name__)
-        self._ledger.losses = self._stats.dropped
+        self._ledger.refresh(self._stats)
         return self._stats
 
     def heartbeat(self) -> Heartbeat:
         """Build a heartbeat with what the engines told last, and ask them again."""
         self._probe.refresh()
-        return build_heartbeat(self.stats(), self._ledger, self._engines, self._probe.latest())
+        health = self._probe.latest()
+        offset_s = self._clock_offset_s()
+        if abs(offset_s) >= _WORTH_TELLING_S:
+            health = {**health, "agent.clock_offset_s": f"{offset_s:.1f}"}
+        return build_heartbeat(self.stats(), self._ledger, self._engines, health)
+
+    def registry(self, *, is_first: bool) -> list[RegistryDelta]:
+        """Return which tasks appeared or went since the last call.
+
+        Args:
+            is_first: Return all tasks, for a connection that has been told none.
+        """
+        if is_first:
+            self._registry.begin()
+        return self._registry.take()
 
     def status(self, connected_at_ns: int) -> AgentStatus:
         """Build the diagnostics frame of a session."""

@@ -6,19 +6,20 @@ are guests need neither.
 
 from __future__ import annotations
 
+import contextlib
 import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from z4j_otel.buffer.files import AgentFiles, is_owner_alive
-from z4j_otel.buffer.home import resolve_home
+from z4j_otel.buffer.files import AgentFiles, find_served, is_owner_alive
+from z4j_otel.buffer.home import possible_homes, replace_home, resolve_home
 from z4j_otel.config import AgentConfig
 from z4j_otel.exporter.sink import EventSink
 from z4j_otel.journal.writer import JournalWriter
 from z4j_otel.redaction import RedactionPolicy, Redactor
 
-__all__ = ["Seat", "redactor_of"]
+__all__ = ["Seat", "home_of", "redactor_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,14 +39,26 @@ class Seat:
 
     @classmethod
     def owner(cls, config: AgentConfig) -> Seat:
-        """Claim files of our own."""
-        home = resolve_home(
-            {**os.environ, "Z4J_HOME": str(config.home)} if config.home else os.environ
-        )
-        files = AgentFiles.claim(
-            home, os.getpid(), config.deployment, buffer_path=config.buffer_path
-        )
-        journal = JournalWriter(files.journal_dir)
+        """Claim files of our own; in the stand-in where the home takes none.
+
+        Raises:
+            OSError: Not even the stand-in takes them.
+        """
+        home, pid, deployment = home_of(config), os.getpid(), config.deployment
+        try:
+            files = AgentFiles.claim(home, pid, deployment, buffer_path=config.buffer_path)
+        except OSError as error:
+            if home == possible_homes(os.environ)[1]:
+                raise  # it is the stand-in
+            place = home if config.buffer_path is None else config.buffer_path.parent
+            stand_in = replace_home(place, error.strerror or str(error), os.environ)
+            files = AgentFiles.claim(stand_in, pid, deployment)
+        return cls.of_files(config, files)
+
+    @classmethod
+    def of_files(cls, config: AgentConfig, files: AgentFiles) -> Seat:
+        """Sit down at files that are owned already."""
+        journal = _writer(config, files.journal_dir)
         return cls(config, files.journal_dir, journal, _gate(config, journal), files)
 
     @classmethod
@@ -53,7 +66,14 @@ class Seat:
         """Join a living owner's journal; None when its owner is gone."""
         if not is_owner_alive(journal_dir):
             return None
-        journal = JournalWriter(journal_dir)
+        journal = _writer(config, journal_dir)
+        return cls(config, journal_dir, journal, _gate(config, journal))
+
+    @classmethod
+    def stray(cls, config: AgentConfig) -> Seat:
+        """Write where the next agent of the deployment looks: no agent may run here."""
+        journal_dir = _Succession(home_of(config), config.deployment).find()
+        journal = _writer(config, journal_dir)
         return cls(config, journal_dir, journal, _gate(config, journal))
 
     def as_guest(self) -> Seat:
@@ -74,6 +94,59 @@ def redactor_of(config: AgentConfig) -> Redactor:
             max_string_bytes=config.max_payload_bytes,
         )
     )
+
+
+def home_of(config: AgentConfig) -> Path:
+    """Return the directory of this machine's agents."""
+    environ = {**os.environ, "Z4J_HOME": str(config.home)} if config.home else os.environ
+    return resolve_home(environ)
+
+
+def _writer(config: AgentConfig, journal_dir: Path) -> JournalWriter:
+    succession = _Succession(journal_dir.parent, config.deployment, journal_dir)
+    return JournalWriter(journal_dir, successor=succession.find)
+
+
+class _Succession:
+    """Where a process writes whose journal is gone: it outlived its agent.
+
+    A living agent of the deployment takes it over, with its own journal. If there is none,
+    files are made and given up at once: they lie there as a dead agent's do, and the next
+    agent adopts them and tends them while this process lives. Nothing is held, no thread
+    runs and nobody waits, so this is fit for pool children.
+    """
+
+    def __init__(self, home: Path, deployment: str, journal_dir: Path | None = None) -> None:
+        self._home = home
+        self._deployment = deployment
+        self._journal_dir = journal_dir
+
+    def find(self) -> Path:
+        """Return a journal that exists; raises ``OSError`` when none can be made."""
+        if self._journal_dir is not None and _made_again(self._journal_dir):
+            return self._journal_dir
+        self._home.mkdir(mode=0o700, parents=True, exist_ok=True)
+        found = find_served(self._home, self._deployment)
+        if found is None:
+            files = AgentFiles.claim(self._home, os.getpid(), self._deployment)
+            files.close()
+            found = files.journal_dir
+        self._journal_dir = found
+        return found
+
+
+def _made_again(journal_dir: Path) -> bool:
+    """Make the journal of a living agent anew, which somebody removed; it reads the name."""
+    if not is_owner_alive(journal_dir):
+        return False
+    journal_dir.mkdir(mode=0o700, exist_ok=True)
+    # Whoever retires a dead agent's files holds their lock, too, and the journal goes first.
+    # If the lock is still there now, its removal is yet to come and will find the journal.
+    if is_owner_alive(journal_dir):
+        return True
+    with contextlib.suppress(OSError):
+        journal_dir.rmdir()
+    return False
 
 
 def _gate(config: AgentConfig, journal: JournalWriter) -> EventSink:

@@ -1,7 +1,6 @@
 """Keeps a connection to the brain: one after the other, with the right pauses.
 
-Every change of state is told once: a new kind of failure as a WARNING with what to do
-next, its repetitions at DEBUG, the recovery as INFO.
+What the log hears of it is decided in :mod:`z4j_otel.agent.news`.
 """
 
 from __future__ import annotations
@@ -10,18 +9,22 @@ import asyncio
 import logging
 from collections.abc import Callable
 from enum import Enum
-from typing import Any
+from typing import Any, Final
 
 from z4j_otel.agent.connection import BrainConnection, Ended
 from z4j_otel.agent.diagnosis import Failure, diagnose
 from z4j_otel.agent.ledger import Ledger
+from z4j_otel.agent.news import News
 from z4j_otel.agent.waiting import wait_set
-from z4j_otel.errors import RemoteWireError
-from z4j_otel.transport.backoff import Backoff, FailureClass
+from z4j_otel.errors import ConnectionSuperseded, RemoteWireError
+from z4j_otel.transport.backoff import Backoff
+from z4j_otel.transport.close_codes import FailureClass
 
 __all__ = ["LinkState", "Supervisor"]
 
 _logger = logging.getLogger(__name__)
+
+_NS: Final = 1_000_000_000
 
 
 class LinkState(str, Enum):
@@ -63,7 +66,9 @@ class Supervisor:
         self._ledger = ledger
         self._on_state = on_state
         self._failure: Failure | None = None
-        self._was_connected = False
+        self._last_failure: tuple[Failure, float] | None = None
+        self._next_attempt_s = 0.0
+        self._news = News()
         self._hurry = asyncio.Event()
 
     @property
@@ -71,24 +76,41 @@ class Supervisor:
         """Failures in a row by class name, since the last stable connection."""
         return {kind.value: count for kind, count in self._backoff.streaks.items()}
 
-    def describe(self) -> dict[str, Any]:
-        """Return the state for status displays."""
+    def describe(self, now_ns: int) -> dict[str, Any]:
+        """Return the state for status displays, at a time in nanoseconds since the epoch."""
         failure = self._failure
         connection = self.connection
         established = connection is not None and connection.phase.established
         return {
             "state": self.state.value,
             "problem": failure.text if failure else None,
+            "last_error": self._last_error(),
+            "connected_for_s": max(0, now_ns - connection.connected_at_ns) / _NS
+            if connection is not None and self.state is LinkState.CONNECTED
+            else None,
             "failures_in_a_row": self.streaks,
+            "next_attempt_in_s": self._left_s(),
             "brain_version": connection.session.brain_version
             if connection is not None and established
             else None,
         }
 
+    def _last_error(self) -> dict[str, Any] | None:
+        if self._last_failure is None:
+            return None
+        failure, at_s = self._last_failure
+        ago_s = max(0.0, asyncio.get_running_loop().time() - at_s)
+        return {"text": failure.text, "kind": failure.kind.value, "ago_s": ago_s}
+
     def wake(self) -> None:
         """Tell that there may be something to send."""
         if self.connection is not None:
             self.connection.wake()
+
+    def renew(self) -> None:
+        """Replace the connection by a new one, without a pause; it may be in any state."""
+        if self.connection is not None:
+            self.connection.renew()
 
     def retry_now(self) -> None:
         """Cut short a pause that is due to the network only."""
@@ -96,20 +118,34 @@ class Supervisor:
 
     async def run(self) -> None:
         """Keep connecting until cancelled; then the connection is closed with 1000."""
+        loop = asyncio.get_running_loop()
         try:
             while True:
+                opened_s = loop.time()
                 failure = await self._one_connection()
-                delay_s = self._backoff.failed(failure.kind)
-                self._tell(failure, delay_s)
+                if failure is None:
+                    continue
+                delay_s = self._backoff.failed(
+                    failure.kind,
+                    lasted_s=loop.time() - opened_s,
+                    at_least_s=failure.at_least_s,
+                )
+                self._next_attempt_s = loop.time() + delay_s
+                self._failure = failure
+                self._last_failure = (failure, loop.time())
+                self._news.failed(failure, delay_s)
                 await self._pause(failure, delay_s)
         finally:
             self._change(LinkState.STOPPED)
             self.connection = None
 
-    async def _one_connection(self) -> Failure:
+    async def _one_connection(self) -> Failure | None:
+        """Return why the connection ended; None when the next one is open already."""
         self._change(LinkState.CONNECTING)
-        self.connection = self._open_connection(self._proven, self._backoff.succeeded)
+        self.connection = self._open_connection(self._proven, self._stable)
         ended = await self.connection.run()
+        if isinstance(ended.error, ConnectionSuperseded):
+            return None
         self._change(LinkState.WAITING)
         return self._judge(ended)
 
@@ -128,26 +164,19 @@ class Supervisor:
         self._hurry.clear()
         await wait_set(self._hurry, delay_s)
 
+    def _left_s(self) -> float | None:
+        if self.state is not LinkState.WAITING:
+            return None
+        return max(0.0, self._next_attempt_s - asyncio.get_running_loop().time())
+
     def _proven(self) -> None:
-        if self._failure is not None or not self._was_connected:
-            again = " again" if self._was_connected else ""
-            _logger.info("[z4j] connected to the brain%s", again, extra={"action": "connected"})
-        self._was_connected = True
         self._failure = None
+        self._news.proven()
         self._change(LinkState.CONNECTED)
 
-    def _tell(self, failure: Failure, delay_s: float) -> None:
-        known = self._failure
-        self._failure = failure
-        is_news = known is None or known.key != failure.key
-        level = logging.WARNING if is_news else logging.DEBUG
-        _logger.log(
-            level,
-            "[z4j] not connected to the brain: %s; next attempt in %.0f s",
-            failure.text,
-            delay_s,
-            extra={"action": "disconnected", "failure": failure.key},
-        )
+    def _stable(self) -> None:
+        self._backoff.succeeded()
+        self._news.stable()
 
     def _change(self, state: LinkState) -> None:
         was, self.state = self.state, state

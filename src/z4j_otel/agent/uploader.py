@@ -4,38 +4,39 @@ Theory of operation
     *Batches.* Up to 200 events are leased, joined and signed as one ``event_batch``; at
     most four batches are out at a time. While anything is out, a batch that is not full
     waits up to a second for more events, because a brain takes a batch of 200 for little
-    more than the price of five (seen in z4j 1.13).
+    more than the price of five (seen in z4j 1.13). Events of a task that has others out
+    wait for their ack (:mod:`z4j_otel.agent.gathering`).
 
     *Acks.* A batch leaves the buffer when a frame with its id in ``acked_id`` arrives,
     whatever the counts in it say. Without an ack for 90 s it is sent again under the same
-    frame id. When the connection ends, everything unacked is released, in its old place.
+    frame id; a connection on which nothing is acked for three minutes is given up. When the
+    connection ends, everything unacked is released, in its old place.
 
-    *Size.* :mod:`z4j_otel.agent.pacing` sets the size of batches. An event that does not fit
-    a frame alone is dropped as ``too_large``; one that the brain keeps ending connections
-    over (1009, 1011, 4400), as ``rejected``.
+    *Size.* :mod:`z4j_otel.agent.pacing` sets the size of batches and
+    :mod:`z4j_otel.agent.framing` cuts down what fits no frame; what even then does not fit
+    is dropped as ``too_large``. A batch that the transport finds too large is taken back
+    (:meth:`Uploader.take_back`) and made again, smaller. An entry that the brain keeps
+    ending connections over is put aside and rejected (:mod:`z4j_otel.agent.quarantine`).
 
-    *Command results.* No ack exists for them. A result is sent as its own frame, ahead of
-    the batch it was leased with, and leaves the buffer with that batch: the brain reads
-    frames in order, so the batch's ack proves that the result was read. Where no event is
-    at hand the batch is empty; a brain acks that too (PROTOCOL §4.2). A fresh result does
-    not wait for its turn behind a backlog: :meth:`Uploader.hurry` sends it at once, and its
-    entry follows in order and is then only acked.
+    *Storage.* What the brain has acked and the buffer cannot forget, because its disk
+    fails, is remembered and forgotten later.
 """
 
 from __future__ import annotations
 
 import logging
 from collections import OrderedDict
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
 from typing import Final
 
+from z4j_otel.agent.framing import Batch, Framer
+from z4j_otel.agent.gathering import Gathering, tasks_of
 from z4j_otel.agent.ledger import Ledger
 from z4j_otel.agent.pacing import Pacing
-from z4j_otel.agent.results import StoredResult, decode_result
-from z4j_otel.buffer.base import DropReason, Entry, EntryKind, EventBuffer
+from z4j_otel.agent.quarantine import ACCUSING_CODES, Quarantine
+from z4j_otel.buffer.base import DropReason, Entry, EventBuffer
 from z4j_otel.clock import Clock
-from z4j_otel.errors import BufferError_, FrameMalformed
+from z4j_otel.errors import BufferError_
 from z4j_otel.ids import new_frame_id
 from z4j_otel.wire.received import BatchAcked
 from z4j_otel.wire.session import FrameTooLarge, Session
@@ -45,20 +46,13 @@ __all__ = ["Uploader"]
 _logger = logging.getLogger(__name__)
 
 _RESEND_S: Final = 90.0
+_IGNORED_S: Final = 180.0
+_DOUBTFUL_S: Final = 15.0
 _LINGER_S: Final = 1.0
 _HOLD_S: Final = 86_400.0
 """Leases live in memory and this is the only reader, so they need not run out."""
-_MAX_HURRIED: Final = 1000
-_BLAMING_CODES: Final = frozenset({1009, 1011, 4400})
-
-
-@dataclass(slots=True)
-class _Batch:
-    frame_id: str
-    events: list[bytes] = field(default_factory=list)
-    results: list[StoredResult] = field(default_factory=list)
-    sequences: list[int] = field(default_factory=list)
-    sent_s: float = 0.0
+_SIGNATURE_REFUSED: Final = 4403
+_PING_TIMEOUT: Final = "ping timeout"
 
 
 class Uploader:
@@ -69,7 +63,8 @@ class Uploader:
     Args:
         buffer: Where entries wait.
         ledger: Told of everything sent and acked.
-        clock: Times acks.
+        clock: Times acks and leases.
+        brain_clock: What signatures go by; ``clock`` when None.
         new_id: Makes frame ids.
     """
 
@@ -79,45 +74,62 @@ class Uploader:
         ledger: Ledger,
         clock: Clock,
         *,
+        brain_clock: Clock | None = None,
         new_id: Callable[[str], str] = new_frame_id,
     ) -> None:
         self.lingers = True
         """Whether a batch that is not full waits for more; False while flushing."""
+        self.is_proven = False
+        """Whether the brain has acked a batch of this very connection."""
         self._buffer = buffer
         self._ledger = ledger
         self._clock = clock
         self._new_id = new_id
-        self._in_flight: OrderedDict[str, _Batch] = OrderedDict()
-        self._gathered: list[Entry] = []
-        self._gathered_bytes = 0
-        self._gathered_since_s = 0.0
+        self._framer = Framer(ledger, brain_clock or clock)
+        self._in_flight: OrderedDict[str, Batch] = OrderedDict()
+        self._quiet_since_s = 0.0
+        self._gathering = Gathering()
         self._pacing = Pacing()
-        self._is_proven = False
-        self._hurried: OrderedDict[str, StoredResult] = OrderedDict()
-        self._told: set[str] = set()
+        self._quarantine = Quarantine()
+        self._settled: list[int] = []
+        self._is_forgetting_late = False
+        self._has_more = False
+        """Whether the last look found entries that it could not send as they were."""
 
     @property
     def is_idle(self) -> bool:
         """Whether nothing is out or gathered; the buffer may still hold entries."""
-        return not self._in_flight and not self._gathered
+        return not self._in_flight and not self._gathering.entries
 
     @property
     def batch_limit(self) -> int:
         """Most events in a batch at present."""
         return self._pacing.batch_entries
 
+    @property
+    def distrusts_reports(self) -> bool:
+        """Whether heartbeats may be what the brain ends connections over."""
+        return self._quarantine.distrusts_reports
+
+    @property
+    def is_ignored(self) -> bool:
+        """Whether the brain has acked nothing for so long that another connection may help."""
+        return self._has_waited(_IGNORED_S)
+
+    @property
+    def is_in_doubt(self) -> bool:
+        """Whether an ack is due for so long that the connection cannot count as good."""
+        return self._has_waited(_DOUBTFUL_S)
+
     def hurry(self, body: bytes) -> None:
         """Send a result that was just appended to the buffer ahead of everything else."""
-        result = decode_result(body)
-        self._hurried[result.command_id] = result
-        while len(self._hurried) > _MAX_HURRIED:
-            self._hurried.popitem(last=False)
+        self._framer.hurry(body)
 
     def probe(self, session: Session) -> bytes:
         """Return an empty batch, whose ack proves that the brain takes our signature."""
-        batch = _Batch(self._new_id("ev"))
+        batch = Batch(self._new_id("ev"))
         self._in_flight[batch.frame_id] = batch
-        return self._sign(batch, session)
+        return self._framer.frames_of(batch, session)[0]
 
     def next_frames(self, session: Session) -> list[bytes]:
         """Return the frames to send now, in order; empty when there is nothing to do.
@@ -128,26 +140,46 @@ class Uploader:
             BufferError_: The storage failed.
             LocalWireError: The session does not allow sending.
         """
-        frames = self._hurried_frames(session)
+        self._framer.begin()
+        self._has_more = False
+        must_prove = self._pacing.is_cautious and not self.is_proven
+        frames = [] if must_prove else self._framer.hurried_frames(session)
         if frames:
             return frames
+        # Also while only the probe may go: a brain that lost it acks the next one.
         overdue = self._overdue()
         if overdue is not None:
             self._ledger.resent += len(overdue.events)
-            return self._frames_of(overdue, session)
-        if len(self._in_flight) >= self._pacing.window or not self._gather(session):
+            return self._framer.frames_of(overdue, session)
+        if must_prove:
             return []
-        return self._send_gathered(session)
+        if len(self._in_flight) >= self._pacing.window:
+            return []
+        entries = self._gather(session)
+        return self._send_gathered(entries, session) if entries else []
+
+    def take_back(self) -> None:
+        """Undo the last :meth:`next_frames`: the transport does not take frames of their size.
+
+        What is made next is smaller, because the session's cap has been lowered.
+        """
+        self._framer.undo()
+        batch = self._in_flight.pop(self._framer.signed_id, None)
+        if batch is not None:
+            self._ledger.sent -= len(batch.events)
+            self._put_back(batch)
 
     def wait_s(self) -> float | None:
         """Return in how many seconds :meth:`next_frames` has something to do by itself.
 
         None means: only when entries or acks come.
         """
+        if self._has_more:
+            return 0.0
         now_s = self._clock.monotonic_s()
         moments = [batch.sent_s + _RESEND_S for batch in self._in_flight.values()]
-        if self._gathered and len(self._in_flight) < self._pacing.window:
-            moments.append(self._gathered_since_s + _LINGER_S)
+        if len(self._in_flight) < self._pacing.window and self._free():
+            moments.append(self._gathering.since_s + _LINGER_S)
         return max(0.0, min(moments) - now_s) if moments else None
 
     def acked(self, ack: BatchAcked) -> int:
@@ -158,43 +190,68 @@ class Uploader:
         batch = self._in_flight.pop(ack.acked_id, None)
         if batch is None:
             return 0
-        self._is_proven = True
-        self._buffer.ack(batch.sequences)
-        for result in batch.results:
-            self._hurried.pop(result.command_id, None)
+        self.is_proven = True
+        self._quiet_since_s = self._clock.monotonic_s()
+        self._framer.settled(batch)
         self._ledger.acked += len(batch.events)
         self._ledger.rejected += ack.rejected
+        self._forget(batch.sequences)
+        if batch.sequences:
+            self._reject(self._quarantine.accepted())
         if batch.events:
             self._pacing.acked(self._clock.monotonic_s() - batch.sent_s)
         return len(batch.sequences)
 
-    def disconnected(self, code: int) -> None:
-        """Release everything that is out, in order, and take the close code into account."""
+    def disconnected(self, code: int, reason: str = "", *, is_stalled: bool = False) -> None:
+        """Release everything that is out, in order, and take the end's cause into account.
+
+        Args:
+            code: The peer's close code; 1006 when there was none.
+            reason: The text that came with it.
+            is_stalled: Whether we gave up because the brain did not read.
+        """
+        # By the first the brain means the secret until it has accepted something, and by
+        # the second that this process was paused.
+        is_accused = (
+            code in ACCUSING_CODES
+            and (code != _SIGNATURE_REFUSED or self.is_proven)
+            and _PING_TIMEOUT not in reason
+        )
         try:
-            if code in _BLAMING_CODES:
+            if is_accused:
                 self._take_blame()
+            else:
+                self._quarantine.ended_otherwise()
             self._release()
         except BufferError_ as error:
             # The next connection will find out; ending the agent would help nobody.
             _logger.warning("the buffer did not take back what was out: %s", type(error).__name__)
-        self._told.clear()
-        self._is_proven = False
+        if is_stalled:
+            self._pacing.stalled()
+        self._framer.disconnected(is_suspect=is_accused)
+        self.is_proven = False
 
     def _release(self) -> None:
         sequences = [n for batch in self._in_flight.values() for n in batch.sequences]
-        sequences += [entry.sequence for entry in self._gathered]
         self._in_flight.clear()
-        self._forget_gathered()
-        self._buffer.release(sequences)
+        self._buffer.release([*sequences, *self._gathering.clear()])
 
-    def _hurried_frames(self, session: Session) -> list[bytes]:
-        frames: list[bytes] = []
-        for command_id, result in list(self._hurried.items()):
-            if command_id not in self._told:
-                frames += self._result_frame(result, session)
-        return frames
+    def _put_back(self, batch: Batch) -> None:
+        """Release a batch that is not sent, and all that waits behind it, which comes later."""
+        self._buffer.release([*batch.sequences, *self._gathering.clear()])
 
-    def _overdue(self) -> _Batch | None:
+    def _free(self) -> list[Entry]:
+        """Return what was gathered and may be sent now."""
+        return self._gathering.free([batch.tasks for batch in self._in_flight.values()])
+
+    def _has_waited(self, seconds: float) -> bool:
+        quiet_until_s = self._quiet_since_s + seconds
+        return self._has_entries_out() and quiet_until_s <= self._clock.monotonic_s()
+
+    def _has_entries_out(self) -> bool:
+        return any(batch.sequences for batch in self._in_flight.values())
+
+    def _overdue(self) -> Batch | None:
         # The same sum as in wait_s: were it rounded otherwise, a timer could fire for nothing.
         now_s = self._clock.monotonic_s()
         for batch in self._in_flight.values():
@@ -202,114 +259,109 @@ class Uploader:
                 return batch
         return None
 
-    def _gather(self, session: Session) -> bool:
-        """Lease towards a full batch; tell whether it should be sent now."""
+    def _gather(self, session: Session) -> list[Entry]:
+        """Lease towards a full batch; return what should be sent now."""
         # Commas between events come on top of their bytes.
-        room = session.max_frame_bytes - session.batch_overhead_bytes - self._pacing.batch_entries
-        missing = self._pacing.batch_entries - len(self._gathered)
-        left = room - self._gathered_bytes
+        most = self._pacing.batch_entries
+        room = session.max_frame_bytes - session.batch_overhead_bytes - most
+        gathering = self._gathering
+        missing = most - len(gathering.entries)
+        left = room - gathering.size_bytes
         now_s = self._clock.monotonic_s()
-        if missing > 0 and (left > 0 or not self._gathered):
+        if missing > 0 and (left > 0 or not gathering.entries):
             entries = self._buffer.lease(
                 missing, max_bytes=max(1, left), now_ns=self._clock.now_ns(), hold_s=_HOLD_S
             )
-            if entries and not self._gathered:
-                self._gathered_since_s = now_s
-            self._gathered += entries
-            self._gathered_bytes += sum([len(entry.body) for entry in entries])
-        if not self._gathered:
-            return False
-        return (
+            gathering.add(entries, now_s)
+        free = self._free()
+        is_due = (
             not (self._in_flight and self.lingers)
-            or len(self._gathered) >= self._pacing.batch_entries
-            or self._gathered_bytes * 2 > room
-            or self._gathered_since_s + _LINGER_S <= now_s
+            or (len(gathering.entries) >= most and len(free) * 2 >= most)
+            or sum([len(entry.body) for entry in free]) * 2 > room
+            or gathering.since_s + _LINGER_S <= now_s
         )
+        return free if is_due else []
 
-    def _send_gathered(self, session: Session) -> list[bytes]:
-        batch = _Batch(self._new_id("ev"))
-        for entry in self._gathered:
-            if entry.kind is EntryKind.EVENT:
-                batch.events.append(entry.body)
-            elif (result := _read_result(entry)) is not None:
-                batch.results.append(result)
-        batch.sequences = [entry.sequence for entry in self._gathered]
-        self._in_flight[batch.frame_id] = batch
+    def _send_gathered(self, entries: list[Entry], session: Session) -> list[bytes]:
+        batch = Batch.of(self._new_id("ev"), entries)
+        if batch.unreadable:
+            self._drop_unreadable(batch)
         try:
-            frames = self._frames_of(batch, session)
+            frames = self._framer.frames_of(batch, session)
         except FrameTooLarge:
-            del self._in_flight[batch.frame_id]
-            return self._shrink(batch)
-        self._forget_gathered()
+            self._framer.undo()
+            self._has_more = True
+            if len(batch.sequences) > 1:
+                self._pacing.did_not_fit(len(batch.sequences))
+                self._buffer.release(self._gathering.clear())
+                return []
+            if not self._framer.reduce(batch, session):
+                self._drop_too_large(batch)
+                self._gathering.take(entries, self._clock.monotonic_s())
+                return []
+            frames = self._framer.frames_of(batch, session)
+            self._has_more = False
+        # Not before: a session that the brain's last frame has closed signs nothing, and what
+        # is neither gathered nor out is not released. What follows would overtake it.
+        self._gathering.take(entries, self._clock.monotonic_s())
+        batch.tasks = tasks_of(entries)
+        if not self._has_entries_out():
+            self._quiet_since_s = self._clock.monotonic_s()
+        self._in_flight[batch.frame_id] = batch
         self._ledger.sent += len(batch.events)
         return frames
 
-    def _shrink(self, batch: _Batch) -> list[bytes]:
-        """Make room in the next batch after this one did not fit; nothing is sent."""
-        self._forget_gathered()
-        self._told.difference_update(result.command_id for result in batch.results)
-        if len(batch.sequences) > 1:
-            self._pacing.did_not_fit(len(batch.sequences))
-            self._buffer.release(batch.sequences)
-        else:
-            self._buffer.drop(batch.sequences, DropReason.TOO_LARGE)
-            _logger.error(
-                "an event is larger than the brain's largest frame and was dropped",
-                extra={"action": "event_too_large"},
-            )
-        return []
-
-    def _frames_of(self, batch: _Batch, session: Session) -> list[bytes]:
-        frames: list[bytes] = []
-        for result in batch.results:
-            if result.command_id not in self._told:
-                frames += self._result_frame(result, session)
-        frames.append(self._sign(batch, session))
-        return frames
-
-    def _sign(self, batch: _Batch, session: Session) -> bytes:
-        batch.sent_s = self._clock.monotonic_s()
-        return session.send_event_batch(
-            batch.events, frame_id=batch.frame_id, now_ns=self._clock.now_ns()
+    def _drop_unreadable(self, batch: Batch) -> None:
+        self._buffer.drop(batch.unreadable, DropReason.BUFFER_CORRUPT)
+        _logger.error(
+            "%d stored command results are unreadable and were dropped",
+            len(batch.unreadable),
+            extra={"action": "result_unreadable"},
         )
 
-    def _result_frame(self, result: StoredResult, session: Session) -> Iterable[bytes]:
-        self._told.add(result.command_id)
-        try:
-            frame = session.send_command_result(
-                result.command_id, result.payload, now_ns=self._clock.now_ns()
-            )
-        except FrameTooLarge:
-            _logger.warning(
-                "the result of command %s is larger than the brain's largest frame",
-                result.command_id,
-                extra={"action": "result_too_large"},
-            )
-            return ()
-        self._ledger.results_sent += 1
-        return (frame,)
+    def _drop_too_large(self, batch: Batch) -> None:
+        self._buffer.drop(batch.sequences, DropReason.TOO_LARGE)
+        _logger.error(
+            "an event is larger than the brain's largest frame and was dropped",
+            extra={"action": "event_too_large"},
+        )
 
-    def _forget_gathered(self) -> None:
-        self._gathered = []
-        self._gathered_bytes = 0
+    def _forget(self, sequences: Sequence[int]) -> None:
+        """Delete what the brain has; later, when the storage fails now."""
+        self._settled += sequences
+        try:
+            self._buffer.ack(self._settled)
+        except BufferError_ as error:
+            level = logging.DEBUG if self._is_forgetting_late else logging.WARNING
+            self._is_forgetting_late = True
+            _logger.log(
+                level,
+                "the buffer could not forget what was delivered (%s); it may be sent again",
+                type(error).__name__,
+                extra={"action": "ack_not_stored"},
+            )
+            return
+        self._settled, self._is_forgetting_late = [], False
 
     def _take_blame(self) -> None:
-        """Close in on the entry that the brain may have choked on, or give it up."""
+        """Close in on the entry that the brain may have choked on, or put it aside."""
         oldest = next((batch for batch in self._in_flight.values() if batch.sequences), None)
-        if oldest is None:
+        sequences = oldest.sequences if oldest is not None else []
+        if sequences:
+            self._pacing.suspected(len(sequences))
+        if not self._quarantine.blame(sequences, is_proven=self.is_proven):
             return
-        if self._pacing.blamed(oldest.sequences, is_proven=self._is_proven):
-            del self._in_flight[oldest.frame_id]
-            self._buffer.drop(oldest.sequences, DropReason.REJECTED)
-            _logger.error(
-                "an entry that the brain keeps closing the connection over was dropped",
-                extra={"action": "entry_rejected"},
-            )
+        assert oldest is not None  # only an entry can be put aside
+        del self._in_flight[oldest.frame_id]
+        self._buffer.release(self._quarantine.pardon())
 
-
-def _read_result(entry: Entry) -> StoredResult | None:
-    try:
-        return decode_result(entry.body)
-    except (FrameMalformed, KeyError, TypeError):
-        _logger.error("a stored command result is unreadable and was dropped")  # noqa: TRY400 -- its text may hold data
-        return None
+    def _reject(self, guilty: Sequence[int]) -> None:
+        """Drop entries over which the brain ended connections, now that it takes others."""
+        if not guilty:
+            return
+        self._buffer.drop(guilty, DropReason.REJECTED)
+        _logger.error(
+            "%d entries that the brain kept closing the connection over were dropped",
+            len(guilty),
+            extra={"action": "entry_rejected"},
+        )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shlex
-import threading
 from collections.abc import Callable
 from contextlib import ExitStack
 
@@ -14,7 +13,7 @@ from rich.live import Live
 
 from z4j_otel.cli.brain_view import build_table, event_json, event_line
 from z4j_otel.cli.failure import EXIT_FAILED, Failure
-from z4j_otel.cli.stopping import stop_signals
+from z4j_otel.cli.stopping import StopRequest, stop_signals
 from z4j_otel.devbrain.brain import DevBrain
 from z4j_otel.devbrain.rows import EventRow
 from z4j_otel.devbrain.server import BrainThread
@@ -63,11 +62,11 @@ def command(obj: object, /, *, port: int, as_json: bool) -> None:
         _watch(thread, asked=_given(obj) or asked, as_json=as_json)
 
 
-def _given(obj: object) -> threading.Event | None:
-    return obj if isinstance(obj, threading.Event) else None
+def _given(obj: object) -> StopRequest | None:
+    return obj if isinstance(obj, StopRequest) else None
 
 
-def _watch(thread: BrainThread, *, asked: threading.Event, as_json: bool) -> None:
+def _watch(thread: BrainThread, *, asked: StopRequest, as_json: bool) -> None:
     environment = thread.env()
     if as_json:
         click.echo(json.dumps({"kind": "brain.ready", "environment": environment}))
@@ -82,7 +81,7 @@ def _watch(thread: BrainThread, *, asked: threading.Event, as_json: bool) -> Non
         print_events(thread.brain, event_line, asked)
 
 
-def print_events(brain: DevBrain, write: Callable[[EventRow], str], asked: threading.Event) -> None:
+def print_events(brain: DevBrain, write: Callable[[EventRow], str], asked: StopRequest) -> None:
     """Print each event once, as ``write`` puts it, until ``asked`` is set."""
     printed = 0
     is_last = False
@@ -94,7 +93,7 @@ def print_events(brain: DevBrain, write: Callable[[EventRow], str], asked: threa
         printed = len(events)
 
 
-def show_table(brain: DevBrain, console: Console, asked: threading.Event) -> None:
+def show_table(brain: DevBrain, console: Console, asked: StopRequest) -> None:
     """Draw the tasks again and again until ``asked`` is set."""
 
     def table() -> object:

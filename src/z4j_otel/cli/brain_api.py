@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Final, TypeVar
+from urllib.parse import quote
 
 import httpx
 
@@ -18,6 +19,9 @@ T = TypeVar("T")
 _COMMAND_ENDS: Final = frozenset({"completed", "failed", "timeout", "cancelled"})
 _UNAUTHORISED: Final = 401
 _NOT_FOUND: Final = 404
+_INTERNAL: Final = 500
+_TRIES: Final = 5
+_PAUSE_S: Final = 1.0
 _SHOWN_CHARACTERS: Final = 1000
 
 
@@ -74,9 +78,11 @@ class BrainApi:
         *,
         project: str,
         transport: httpx.BaseTransport | None = None,
+        sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self.base_url = base_url
         self.project = project
+        self._sleep = sleep
         self._login = {"email": email, "password": password}
         # Only this machine is spoken to: a proxy from the environment would be in the way.
         self._client = httpx.Client(
@@ -110,11 +116,11 @@ class BrainApi:
 
     def create_project(self) -> None:
         """Make the project that this client speaks of."""
-        self.request("POST", "/projects", {"slug": self.project, "name": self.project})
+        self._make("/projects", {"slug": self.project, "name": self.project})
 
     def mint_agent(self, name: str) -> AgentCredentials:
         """Make a new agent in the project and return its credentials."""
-        made = self.request("POST", "agents", {"name": name})
+        made = self._make("agents", {"name": name})
         return AgentCredentials(
             brain_url=self.base_url,
             project_id=self.project,
@@ -123,6 +129,17 @@ class BrainApi:
             token=made["token"],
             hmac_secret=made["hmac_secret"],
         )
+
+    def _make(self, path: str, body: Any) -> Any:
+        """Make something; a brain whose database is busy answers 500, and is asked again."""
+        for _ in range(_TRIES - 1):
+            try:
+                return self.request("POST", path, body)
+            except ApiError as error:
+                if error.status != _INTERNAL:
+                    raise
+            self._sleep(_PAUSE_S)
+        return self.request("POST", path, body)
 
     def list_all(self, what: str, **filters: Any) -> list[dict[str, Any]]:
         """Return a whole list: ``agents``, ``tasks``, ``commands``, ``workers``, ``queues``.
@@ -153,7 +170,8 @@ class BrainApi:
 
     def task(self, task_id: str, *, engine: str = "celery") -> dict[str, Any] | None:
         """Return a task as the dashboard shows it, or None while the brain has no row."""
-        return self.find(f"tasks/{engine}/{task_id}")
+        # Applications make up task ids of their own, with anything in them.
+        return self.find(f"tasks/{engine}/{quote(task_id, safe='')}")
 
     def events(self, task_id: str, *, engine: str = "celery") -> list[dict[str, Any]]:
         """Return a task's events, oldest first; the order within one second is arbitrary."""

@@ -26,6 +26,9 @@ SUBCOMMANDS: Final = {
     "demo": "The tour: a worker, its tasks, a brain and its commands, in one terminal.",
     "brain": "Run the embedded brain and watch tasks live.",
     "run": "Run the agent as a process of its own.",
+    "status": "Show the agents of this machine, what waits, and what became of the rest.",
+    "doctor": "Check that nothing is lost where you run: a drill of faults on your own broker.",
+    "buffer": "Show, export or deliver what waits for the brain.",
     "version": "Print the versions that matter in a bug report.",
 }
 """Every subcommand with its line of help, in the order of the list."""

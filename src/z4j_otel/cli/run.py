@@ -65,6 +65,12 @@ def load_app(where: str) -> Any:
 
 def _build_adapters(engines: Sequence[str], celery_app: str | None) -> list[EngineAdapter]:
     handles = {"celery": celery_app}
+    if "celery" in engines and celery_app is None:
+        raise Failure(
+            "no Celery app is named",
+            then="z4j-otel run --engine celery --celery-app proj.celery:app",
+            exit_code=EXIT_USAGE,
+        )
     return [
         load_engine(name).adapter(*([load_app(where)] if (where := handles.get(name)) else []))
         for name in engines
@@ -141,7 +147,7 @@ def _serve(host: AgentHost, settings: Mapping[str, Any], adapters: list[EngineAd
             )
         try:
             names = ", ".join(adapter.name for adapter in adapters)
-            click.echo(f"agent is running for {names}; end it with Ctrl-C or SIGTERM")
+            click.echo(f"agent has started for {names}; end it with Ctrl-C or SIGTERM")
             asked.wait()
         finally:
             host.stop()

@@ -18,6 +18,10 @@ _PACKAGES = (
     "opentelemetry-instrumentation",
     "opentelemetry-instrumentation-celery",
     "celery",
+    "kombu",
+    "redis",
+    "websockets",
+    "msgspec",
 )
 
 
@@ -27,6 +31,7 @@ def versions() -> dict[str, str | None]:
         "z4j-otel": _installed("z4j-otel"),
         "protocol": PROTOCOL_VERSION,
         "python": platform.python_version(),
+        "system": platform.platform(),
     }
     return found | {name: _installed(name) for name in _PACKAGES}
 

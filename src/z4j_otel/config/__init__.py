@@ -9,7 +9,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from z4j_otel.config.presence import half_configured, is_configured
+from z4j_otel.config.presence import half_configured, is_configured, is_strict_mode
 
 if TYPE_CHECKING:
     from z4j_otel.config.parsing import Kind, Setting
@@ -25,6 +25,7 @@ __all__ = [
     "Setting",
     "half_configured",
     "is_configured",
+    "is_strict_mode",
     "load_config",
 ]
 

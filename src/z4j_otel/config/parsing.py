@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import re
+import warnings
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from enum import Enum
@@ -16,6 +17,7 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
 
+from z4j_otel.commands import BRAIN_ACTIONS
 from z4j_otel.config.secret import Secret
 
 __all__ = ["Kind", "Setting", "parse"]
@@ -43,6 +45,7 @@ class Kind(Enum):
     NAMES = "list of names"
     PATTERNS = "list of regular expressions"
     TAGS = "tags"
+    COMMANDS = "list of commands"
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,13 +210,30 @@ def _names(_setting: Setting, value: object) -> tuple[str, ...]:
     return names
 
 
+def _commands(_setting: Setting, value: object) -> tuple[str, ...]:
+    items = _items(value, ",")
+    families = {f"{name.rpartition('.')[0]}.*" for name in BRAIN_ACTIONS if "." in name}
+    known = BRAIN_ACTIONS | families
+    # A name that means nothing is a hole in somebody's fence: better no agent at all.
+    is_clear = all(item.removeprefix("-") in known for item in items) or items == ("none",)
+    if not is_clear:
+        raise ValueError(
+            "expected none, or names of commands separated by commas, each with - before it"
+            f" to deny it, of: {', '.join(sorted(known))}"
+        )
+    return items
+
+
 def _patterns(_setting: Setting, value: object) -> tuple[str, ...]:
     # A pattern may hold a comma itself; with several lines, each line is one pattern.
     separator = "\n" if isinstance(value, str) and "\n" in value else ","
     patterns = _items(value, separator)
     try:
-        for pattern in patterns:
-            re.compile(pattern)
+        with warnings.catch_warnings():
+            # What a future Python may read otherwise is no concern of the application's log.
+            warnings.simplefilter("ignore")
+            for pattern in patterns:
+                re.compile(pattern)
     except re.error:
         raise ValueError(
             "expected regular expressions separated by commas, or one on each line"
@@ -251,4 +271,5 @@ _PARSERS: Final[Mapping[Kind, Callable[[Setting, object], object]]] = {
     Kind.NAMES: _names,
     Kind.PATTERNS: _patterns,
     Kind.TAGS: _tags,
+    Kind.COMMANDS: _commands,
 }

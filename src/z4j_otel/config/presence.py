@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-__all__ = ["half_configured", "is_configured"]
+__all__ = ["half_configured", "is_configured", "is_strict_mode"]
+
+_TRUE = frozenset({"1", "true", "yes", "on"})
 
 
 def is_configured(environ: Mapping[str, str]) -> bool:
@@ -17,7 +19,7 @@ def is_configured(environ: Mapping[str, str]) -> bool:
     A configuration file (``Z4J_CONFIG``) counts as both: only reading it would tell. A
     value that is malformed counts as set; ``load_config`` will say what is wrong with it.
     """
-    if environ.get("Z4J_DISABLED", "").strip().lower() in {"1", "true", "yes", "on"}:
+    if environ.get("Z4J_DISABLED", "").strip().lower() in _TRUE:
         return False
     if environ.get("Z4J_CONFIG"):
         return True
@@ -35,3 +37,8 @@ def half_configured(environ: Mapping[str, str]) -> str | None:
     if environ.get("Z4J_CONFIG") or bool(has_token) == bool(has_url):
         return None
     return "Z4J_TOKEN" if has_url else "Z4J_BRAIN_URL"
+
+
+def is_strict_mode(environ: Mapping[str, str]) -> bool:
+    """Tell whether a wrong setting ends the process."""
+    return environ.get("Z4J_STRICT_MODE", "").strip().lower() in _TRUE

@@ -35,6 +35,9 @@ _KNOWN: Final = frozenset(
 _OTHER_ENV: Final = frozenset({"Z4J_CONFIG", "Z4J_BRAIN_BIN", "Z4J_REQUIRE_SERVICES"})
 # What an agent hands to its own child processes.
 _INTERNAL_PREFIX: Final = "Z4J_OTEL_"
+_PINNED: Final = "Z4J_OTEL_PINNED"
+"""A drill sets it for its processes: whatever the application says in its own code, nothing
+but the environment counts, so that they never reach the application's brain."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +83,8 @@ def load_config(
         ConfigError: A value is malformed, missing or against another one; the text names
             setting and source, never the value.
     """
+    if environ.get(_PINNED):
+        arguments, host_settings, file = None, None, None
     path = file or (Path(text) if (text := environ.get("Z4J_CONFIG", "").strip()) else None)
     given = _Source("argument", arguments or {})
     host = _Source(host_label, host_settings or {})

@@ -40,7 +40,7 @@ class AgentConfig:
     agent_name: str = _setting(
         Kind.TEXT, "", "Name shown in the dashboard; the host's name when unset.", maximum=64
     )
-    agent_id: str = _setting(Kind.UUID, "", "The agent's id; needed by transport=longpoll only.")
+    agent_id: str = _setting(Kind.UUID, "", "Kept for older settings; the brain tells the id.")
     environment: str = _setting(
         Kind.TEXT, "production", "Deployment environment, attached to every event.", maximum=40
     )
@@ -50,11 +50,17 @@ class AgentConfig:
     transport: str = _setting(
         Kind.CHOICE,
         "auto",
-        "How to reach the brain.",
+        "How to reach the brain; auto takes HTTPS long-poll where no WebSocket comes through.",
         choices=("auto", "ws", "longpoll"),
     )
     engines: tuple[str, ...] = _setting(
         Kind.NAMES, (), "Engines to watch, for example celery; all that are installed when unset."
+    )
+    commands: tuple[str, ...] = _setting(
+        Kind.COMMANDS,
+        (),
+        "Commands that the brain may have carried out here: retry_task,cancel_task allows these"
+        " two, -purge_queue all but this one, none nothing; all of them when unset.",
     )
     heartbeat_seconds: float = _setting(
         Kind.SECONDS,
@@ -98,7 +104,9 @@ class AgentConfig:
         maximum=512 * 1024,
     )
     dev_mode: bool = _setting(
-        Kind.BOOLEAN, False, "Allow ws:// and http:// to hosts other than this one."
+        Kind.BOOLEAN,
+        False,
+        "Allow ws:// and http:// to hosts other than this one, and watch task files.",
     )
     strict_mode: bool = _setting(
         Kind.BOOLEAN, False, "Fail at start on a configuration error, instead of running without."
@@ -122,9 +130,27 @@ class AgentConfig:
     )
     agent_host: str = _setting(
         Kind.CHOICE,
-        "thread",
-        "Where the agent runs: a thread of the worker's process.",
-        choices=("thread",),
+        "auto",
+        "Where the agent runs: a thread of the worker's process, or a process of its own;"
+        " auto means process under gevent and eventlet, thread otherwise.",
+        choices=("auto", "thread", "process"),
+    )
+    purge_threshold: int = _setting(
+        Kind.INTEGER,
+        1000,
+        "Most messages of a queue that are purged without force.",
+        minimum=0,
+        maximum=1_000_000_000,
+    )
+    accept_legacy_purge_token: bool = _setting(
+        Kind.BOOLEAN, False, "Let purges be confirmed without a key, as brains before 1.7 do."
+    )
+    restart_by_exit: str = _setting(
+        Kind.CHOICE,
+        "auto",
+        "Whether a worker without worker_pool_restarts exits to be started again; auto means"
+        " under systemd, supervisord, Kubernetes or as a container's main process.",
+        choices=("auto", "always", "never"),
     )
     flush_timeout_seconds: float = _setting(
         Kind.SECONDS,

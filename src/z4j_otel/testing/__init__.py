@@ -11,6 +11,7 @@ from importlib import import_module
 from typing import Any
 
 __all__ = [
+    "FaultyProxy",
     "FaultyTransport",
     "InMemoryBuffer",
     "ManualClock",
@@ -22,18 +23,19 @@ __all__ = [
 ]
 
 _HOMES = {
-    "FaultyTransport": "transports",
-    "InMemoryBuffer": "doubles",
-    "ManualClock": "clocks",
-    "MemoryTransport": "transports",
-    "RecordingSink": "doubles",
-    "ScriptedBrain": "scripted",
-    "StubBrain": "stub",
-    "stub_brain": "plugin",
+    "FaultyProxy": "z4j_otel.devbrain.proxy",
+    "FaultyTransport": f"{__name__}.transports",
+    "InMemoryBuffer": f"{__name__}.doubles",
+    "ManualClock": f"{__name__}.clocks",
+    "MemoryTransport": f"{__name__}.transports",
+    "RecordingSink": f"{__name__}.doubles",
+    "ScriptedBrain": f"{__name__}.scripted",
+    "StubBrain": f"{__name__}.stub",
+    "stub_brain": f"{__name__}.plugin",
 }
 
 
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    return getattr(import_module(_HOMES[name]), name)

@@ -159,6 +159,9 @@ class _Link:
         self._lock = RLock()
         self.handlers: dict[str, Handler] = {}
 
+    def count_lost(self, reason: str, count: int = 1) -> None:
+        """Nothing: an event that cannot be encoded is missing, and the log says so."""
+
     def append(self, record: bytes, *, now_ns: int) -> bool:
         """Take one encoded event and send what waits; always True."""
         del now_ns  # the brain's clock decides

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
-import selectors
 
 import pytest
+from tests.virtual_time import EPOCH_NS, LoopClock, virtual_loop
 
 from z4j_otel.agent.ledger import Ledger
 from z4j_otel.buffer.base import EntryKind
@@ -24,54 +24,6 @@ from z4j_otel.wire.received import (
 from z4j_otel.wire.session import Role, Session
 
 KEY_OF_TESTS = bytes(range(32))
-EPOCH_NS = 1_700_000_000_000_000_000
-
-
-class _JumpingSelector:
-    """Instead of waiting, moves the loop's clock to the moment waited for."""
-
-    def __init__(self, loop):
-        self._inner = selectors.DefaultSelector()
-        self._loop = loop
-
-    def __getattr__(self, name):
-        return getattr(self._inner, name)
-
-    def select(self, timeout=None):
-        events = self._inner.select(0)
-        if events or timeout == 0:
-            return events
-        assert timeout is not None, "everything waits for something that never comes"
-        # A wait too short to move the clock would be repeated for ever.
-        self._loop.now_s += max(timeout, 1e-6)
-        return events
-
-
-class VirtualTimeLoop(asyncio.SelectorEventLoop):
-    """An event loop whose time passes only while everything waits."""
-
-    def __init__(self):
-        self.now_s = 0.0
-        super().__init__(_JumpingSelector(self))
-
-    def time(self):
-        """Return the virtual time, seconds."""
-        return self.now_s
-
-
-class LoopClock:
-    """The wall clock and the monotonic clock of a virtual loop."""
-
-    def __init__(self, loop):
-        self._loop = loop
-
-    def now_ns(self):
-        """Return the wall clock, nanoseconds."""
-        return EPOCH_NS + int(self._loop.now_s * 1e9)
-
-    def monotonic_s(self):
-        """Return the monotonic clock, seconds."""
-        return self._loop.now_s
 
 
 class ScriptedBrain:
@@ -125,6 +77,7 @@ class BrainLink:
         self._brain = brain
         self.session = Session(Role.BRAIN, brain.key)
         self.closed_with = None
+        self.sent = []
         self._lost = None
         self._inbox = asyncio.Queue()
 
@@ -132,6 +85,7 @@ class BrainLink:
         """Send, and let the other side read it."""
         if self._lost is not None:
             raise self._lost
+        self.sent.append(data)
         try:
             frame = self.session.receive(data, now_ns=self._brain.clock.now_ns())
         except RemoteWireError:
@@ -255,11 +209,8 @@ def fill(buffer, count, *, size=0, kind=EntryKind.EVENT, start=0):
 @pytest.fixture
 def loop():
     """Return a loop that jumps over waiting."""
-    loop = VirtualTimeLoop()
-    asyncio.set_event_loop(loop)
-    yield loop
-    asyncio.set_event_loop(None)
-    loop.close()
+    with virtual_loop() as loop:
+        yield loop
 
 
 @pytest.fixture
@@ -305,6 +256,5 @@ class Kit:
     HeartbeatReceived = HeartbeatReceived
     HelloReceived = HelloReceived
     ScriptedBrain = ScriptedBrain
-    VirtualTimeLoop = VirtualTimeLoop
     event_bytes = staticmethod(event_bytes)
     fill = staticmethod(fill)

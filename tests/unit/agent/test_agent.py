@@ -10,6 +10,7 @@ import threading
 import pytest
 
 from z4j_otel.agent.agent import AgentRuntime
+from z4j_otel.agent.policy import policy_of
 from z4j_otel.buffer.base import EntryKind
 from z4j_otel.buffer.memory import MemoryBuffer
 from z4j_otel.clock import SystemClock
@@ -88,6 +89,15 @@ def test_life(make, scripted, kit):
     assert scripted.link.closed_with == 1000
     assert not agent.is_connected
     assert agent.shutdown()
+
+
+def test_denied_actions_are_not_offered(make, kit):
+    """Neither the introduction nor the status lists what the local policy denies."""
+    agent = make([kit.FakeEngine()], policy=policy_of(["-submit_task", "-schedule.fire"]))
+    assert agent.status()["capabilities"] == {"celery": ["retry_task"]}
+    agent.start()
+    assert agent.wait_connected(WAIT_S)
+    assert agent.status()["capabilities"] == {"celery": ["retry_task"]}
 
 
 def test_thread_is_a_daemon_and_signals_are_untouched(make):
@@ -190,10 +200,11 @@ def test_announcement_may_be_set_late(make):
     make().start()
 
 
-def test_default_transport_is_the_websocket(make):
-    """Without a transport the configured address is used."""
-    agent = make(transport=None)
-    assert agent._parts.transport.url == "ws://localhost:1/ws/agent"
+def test_default_transport_is_the_one_of_the_settings(make):
+    """Without a transport the configured address is used, on the configured way."""
+    shown = repr(make(transport=None)._parts.transport)
+    assert "'ws://localhost:1/ws/agent'" in shown
+    assert "FallbackTransport" in shown
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork on this system")
@@ -223,3 +234,36 @@ def test_crash_of_the_thread_is_told(make, caplog):
     assert "agent_crashed" in [getattr(r, "action", "") for r in caplog.records]
     assert not agent.flush(WAIT_S)
     assert agent.status()["state"] == "stopped"
+
+
+def test_agent_ends_though_nobody_waits_for_its_delivery(make, scripted, kit, monkeypatch):
+    """Whoever shut it down gives its files up: it must not go on behind them."""
+    monkeypatch.setattr("z4j_otel.agent.agent._ASK_S", 0)
+    monkeypatch.setattr("z4j_otel.agent.loop._CLOSE_S", -10)
+    scripted.acks_batches = False
+    agent = make()
+    agent._parts.importer.pending = [kit.event_bytes(1)]
+    agent.start()
+    assert not agent.shutdown(0.05)
+    agent._thread.join(2)
+    assert not agent._thread.is_alive()
+    assert agent._parts.importer.is_closed
+
+
+def test_agent_that_is_shut_down_before_its_loop_is_there_ends(make, monkeypatch):
+    """An introduction that takes long is no reason to live on."""
+    agent, gate = make(), threading.Event()
+    build = agent._hello.build
+
+    def slow(*arguments):
+        gate.wait(WAIT_S)
+        return build(*arguments)
+
+    agent._hello.build = slow
+    monkeypatch.setattr("z4j_otel.agent.agent._ASK_S", 0)
+    monkeypatch.setattr("z4j_otel.agent.agent._JOIN_S", 0)
+    agent.start()
+    assert not agent.shutdown(0)
+    gate.set()
+    agent._thread.join(WAIT_S)
+    assert not agent._thread.is_alive()

@@ -32,6 +32,11 @@ def event(kind: str, at_s: float = 0.0, **data: Any) -> bytes:
     )
 
 
+def with_mono(made: bytes, mono_ns: int) -> bytes:
+    """Return an event as it stands in a journal, with the machine's monotonic clock."""
+    return canonical.encode({**canonical.decode(made), "mono_ns": mono_ns})
+
+
 def told(arbiter: Arbiter, *events: bytes) -> list[dict[str, Any]]:
     """Return what the arbiter lets through, decoded."""
     return [json.loads(out) for e in events if (out := arbiter.judge(e)) is not None]
@@ -76,6 +81,17 @@ def test_a_run_that_the_pool_began_again_unannounced_is_one_start() -> None:
     out = told(arbiter, event("received"), *starts, event("failed", 3, cause="worker_lost"))
     assert kinds(out) == ["received", "started", "failed"]
     assert [span.span_id[0] for span in lost] == ["b", "c"]
+
+
+def test_an_exporter_that_fails_over_a_lost_span_costs_no_event() -> None:
+    """It is the application's, and has nothing to do with what the brain is told."""
+
+    def fail(_: LostSpan) -> None:
+        raise AttributeError("set_attribute")
+
+    start = event("started", 1, span_id="b" * 16, trace_id="a" * 32)
+    end = event("failed", 2, cause="worker_lost")
+    assert kinds(told(Arbiter(on_lost_span=fail), start, end)) == ["started", "failed"]
 
 
 def test_a_redelivery_is_a_new_run() -> None:
@@ -200,3 +216,153 @@ def test_memory_is_bounded_by_the_number_of_tasks() -> None:
     arbiter = Arbiter(max_tasks=1)
     other = event("failed").replace(b'"t1"', b'"t2"')
     assert kinds(told(arbiter, event("failed"), other, event("failed", 2))) == ["failed"] * 3
+
+
+def run(pid: int, at_s: float, **data: Any) -> bytes:
+    """Encode the start of a run in a process."""
+    return event("started", at_s, pid=pid, worker="w1", **data)
+
+
+def test_two_runs_of_one_message_overlap_and_end_each_for_itself() -> None:
+    """A message that is delivered again while its first run goes on makes two attempts."""
+    out = told(
+        Arbiter(),
+        event("received"),
+        run(1, 1),
+        event("received", 3600),
+        run(2, 3601),
+        event("succeeded", 3700, pid=1, worker="w1", runtime_ms=1),
+        event("failed", 3800, pid=2, worker="w1", cause="worker_lost"),
+        event("succeeded", 3801, pid=2, worker="w1", runtime_ms=2),
+    )
+    assert kinds(out) == [*["received", "started"] * 2, "succeeded", "failed"]
+    assert out[-1]["data"]["runtime_ms"] == 199_000
+
+
+def test_a_late_second_end_does_not_end_the_next_attempt() -> None:
+    """What speaks of an attempt that is over says nothing about the one that runs."""
+    out = told(
+        Arbiter(),
+        event("received"),
+        run(1, 1),
+        event("retried", 2, pid=1, worker="w1"),
+        event("received", 3, attempt=1),
+        run(2, 4, attempt=1),
+        event("failed", 5, cause="worker_lost"),
+        event("succeeded", 6, attempt=1),
+    )
+    assert kinds(out) == ["received", "started", "retried", "received", "started", "succeeded"]
+
+
+def test_a_waiting_message_that_is_revoked_does_not_end_the_run_beside_it() -> None:
+    """A revocation without termination is about a message."""
+    out = told(
+        Arbiter(),
+        event("received"),
+        run(1, 1),
+        event("received", 2),
+        event("revoked", 3),
+        event("succeeded", 4, pid=1, worker="w1"),
+    )
+    assert kinds(out) == ["received", "started", "received", "revoked", "succeeded"]
+
+
+def test_an_end_whose_start_was_lost_is_told() -> None:
+    """A damaged journal may have lost the start."""
+    out = told(Arbiter(), event("received"), event("failed", 2, pid=7, cause="worker_lost"))
+    assert kinds(out) == ["received", "failed"]
+
+
+def test_durations_are_those_of_the_monotonic_clock() -> None:
+    """A clock that is set back by hours makes no negative time, and one set forth no long one."""
+    arbiter = Arbiter()
+    at = [(0, 10), (-7200, 11), (7200, 14)]
+    records = [
+        with_mono(made, mono * SECOND)
+        for made, mono in (
+            (event("received", at[0][0]), at[0][1]),
+            (run(1, at[1][0]), at[1][1]),
+            (event("failed", at[2][0], pid=1, worker="w1", cause="worker_lost"), at[2][1]),
+        )
+    ]
+    out = told(arbiter, *records)
+    assert out[1]["data"]["prefetch_wait_ms"] == 1000
+    assert out[2]["data"]["runtime_ms"] == 3000
+    assert [e["occurred_at"] for e in out] == sorted(e["occurred_at"] for e in out)
+    assert out[1]["data"]["observed_at"] == iso_utc(T0 - 7200 * SECOND)
+    assert not any("mono_ns" in e for e in out)
+
+
+def test_the_span_of_a_lost_run_never_ends_before_it_began() -> None:
+    """Its length is the run's, whatever the wall clock did."""
+    lost: list[LostSpan] = []
+    arbiter = Arbiter(on_lost_span=lost.append)
+    start = run(1, 100, trace_id="a" * 32, span_id="b" * 16)
+    end = event("failed", -7200, pid=1, worker="w1", cause="worker_lost")
+    told(arbiter, event("received"), with_mono(start, 5 * SECOND), with_mono(end, 9 * SECOND))
+    assert lost[0].ended_ns - lost[0].started_ns == 4 * SECOND
+
+
+def test_an_inferred_end_of_a_run_that_was_followed_keeps_its_time() -> None:
+    """It belongs before what was told since; the brain then leaves the task as it is."""
+    out = told(
+        Arbiter(),
+        event("received"),
+        run(1, 1),
+        event("received", 10),
+        run(2, 11),
+        event("succeeded", 12, pid=2, worker="w1", runtime_ms=1),
+        event("retried", 5, pid=1, worker="w1", cause="worker_lost", inferred=True),
+    )
+    assert out[-1]["occurred_at"] == iso_utc(T0 + 5 * SECOND)
+    assert "observed_at" not in out[-1]["data"]
+
+
+def test_what_is_stored_is_enough_to_go_on() -> None:
+    """An arbiter that knows only what another one stored decides as that one would have."""
+    stored: dict[str, bytes] = {}
+    out: list[dict[str, Any]] = []
+    for record in (
+        event("received"),
+        run(1, 0.2),
+        event("retried", 0.4, pid=1, worker="w1"),
+        event("failed", 0.5, pid=1, worker="w1", cause="worker_lost"),
+        event("received", 0.6, attempt=1),
+        run(2, 0.8, attempt=1),
+    ):
+        arbiter = Arbiter(recall=stored.get)
+        out += told(arbiter, record)
+        stored |= arbiter.changes()
+    assert kinds(out) == ["received", "started", "retried", "received", "started"]
+    assert [e["occurred_at"][17:19] for e in out] == ["40", "40", "40", "41", "41"]
+
+
+def test_a_story_that_cannot_be_read_is_begun_anew() -> None:
+    """Another version may have written it."""
+    arbiter = Arbiter(recall=lambda key: b"\xc1")
+    arbiter.take_over({"celery/t1": b"\xc1"})
+    assert kinds(told(arbiter, event("received"))) == ["received"]
+
+
+def test_memory_holds_the_stories_met_last_and_the_buffer_the_others() -> None:
+    """What left memory is recalled."""
+    stored: dict[str, bytes] = {}
+    arbiter = Arbiter(max_tasks=1, recall=stored.get)
+    for record in (event("failed"), event("failed").replace(b'"t1"', b'"t2"')):
+        told(arbiter, record)
+        stored |= arbiter.changes()
+    assert len(arbiter._stories) == 1
+    assert told(arbiter, event("failed", 2)) == []
+
+
+def test_open_runs_are_those_that_a_journal_began() -> None:
+    """Its waiting messages are forgotten: they come again."""
+    stored: dict[str, bytes] = {}
+    arbiter = Arbiter(recall=stored.get)
+    for record in (event("received"), run(1, 1), event("received", 2), event("received", 3)):
+        arbiter.judge(record, source="dead")
+    arbiter.judge(event("received").replace(b'"t1"', b'"t2"'), source="alive")
+    stored |= arbiter.changes()
+    ((key, open_run, is_repeated),) = arbiter.open_runs(stored, "dead")
+    assert (key, open_run.pid, is_repeated) == ("celery/t1", 1, False)
+    assert list(arbiter.open_runs(stored, "alive")) == []

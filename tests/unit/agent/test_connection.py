@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import re
 
 import pytest
 
+from z4j_otel.agent.braintime import BrainTime
 from z4j_otel.agent.connection import BrainConnection
-from z4j_otel.agent.diagnosis import BrainComplained, HelloUnanswered
+from z4j_otel.agent.diagnosis import BatchesUnacked, BrainComplained, HelloUnanswered
 from z4j_otel.agent.uploader import Uploader
-from z4j_otel.errors import ConnectFailed, ConnectionLost, FrameMalformed, SignatureInvalid
+from z4j_otel.errors import (
+    BufferFull,
+    ConnectFailed,
+    ConnectionLost,
+    ConnectionSuperseded,
+    FrameMalformed,
+    SignatureInvalid,
+)
 from z4j_otel.wire.frames import AgentStatus, Heartbeat, Hello
-from z4j_otel.wire.session import Role, Session
+from z4j_otel.wire.session import FrameTooLarge, Role, Session
 
 
 class Scene:
@@ -21,6 +30,7 @@ class Scene:
         self.loop, self.brain, self.kit = loop, brain, kit
         self.buffer, self.ledger, self.clock = buffer, ledger, clock
         self.health = {}
+        self.tasks, self.times_asked_for_all = [], 0
         self.commands, self.news = [], []
         self.uploader = Uploader(buffer, ledger, clock)
         self.connection = self.make()
@@ -36,7 +46,7 @@ class Scene:
             on_command=self.commands.append,
             on_proven=lambda: self.news.append("proven"),
             on_stable=lambda: self.news.append("stable"),
-            clock=self.clock,
+            time=BrainTime(self.clock),
             heartbeat_s=30,
         )
 
@@ -47,6 +57,12 @@ class Scene:
     def status(self, connected_at_ns):
         """Build diagnostics."""
         return AgentStatus(current_session_age_seconds=0)
+
+    def registry(self, *, is_first):
+        """Tell what waits to be told of tasks."""
+        self.times_asked_for_all += is_first
+        told, self.tasks = self.tasks, []
+        return told
 
     def run(self, seconds, *script):
         """Run for a while; each script entry is (moment, function)."""
@@ -148,6 +164,20 @@ def test_new_events_are_sent_when_woken(scene, buffer, brain, kit):
         (5, scene.connection.wake),
     )
     assert len(brain.events) == 3
+
+
+def test_renewed_connection_ends_when_nothing_is_out(scene, buffer, brain, kit):
+    """What was sent is settled first, so that nothing is sent twice."""
+    brain.acks_batches = False
+    kit.fill(buffer, 1)
+    ended = scene.run(
+        9,
+        (3, scene.connection.renew),
+        (5, lambda: [brain.link.ack(batch) for batch in brain.of(kit.BatchReceived)]),
+    )
+    assert isinstance(ended.error, ConnectionSuperseded)
+    assert len(brain.events) == 1
+    assert buffer.stats().entries == 0
 
 
 def test_command_is_acked_before_it_is_handed_over(scene, brain, kit):
@@ -267,3 +297,200 @@ def test_error_frames(scene, brain, caplog):
     )
     assert isinstance(ended.error, BrainComplained)
     assert "the brain reports note" in caplog.text
+
+
+class NarrowTransport:
+    """A scripted brain's transport that takes small messages and confirms them itself."""
+
+    def __init__(self, brain, max_bytes):
+        self.brain, self.max_bytes = brain, max_bytes
+        self.refused, self.takes_s = 0, 0
+        brain.acks_batches = False
+
+    async def connect(self):
+        """Open a connection whose ``send`` does what a request would."""
+        link = await self.brain.connect()
+        inner_send = link.send
+        confirmed = []
+
+        async def send(data):
+            if len(data) > self.max_bytes:
+                self.refused += 1
+                raise FrameTooLarge(len(data), self.max_bytes)
+            await inner_send(data)
+            last = self.brain.received[-1]
+            if hasattr(last, "events"):
+                await asyncio.sleep(self.takes_s)
+                confirmed[0](last.frame_id)
+
+        link.send = send
+        link.on_delivered = confirmed.append
+        return link
+
+
+def test_transport_that_confirms_by_itself_settles_batches(scene, brain, buffer, kit):
+    """Where no acks come as frames, the transport's word empties the buffer and proves us."""
+    scene.connection._transport = NarrowTransport(brain, 1_000_000)
+    kit.fill(buffer, 3)
+    scene.run(0.5)
+    assert [event["id"] for event in brain.events] == ["0", "1", "2"]
+    assert buffer.stats().entries == 0
+    assert scene.news == ["proven", "stable"]
+
+
+def test_narrow_transport_gets_smaller_batches(scene, brain, buffer, kit):
+    """What the transport refuses for its size is sent in parts, in order, nothing lost."""
+    scene.connection._transport = narrow = NarrowTransport(brain, 2_000)
+    kit.fill(buffer, 50, size=200)
+    scene.run(30)
+    assert [event["id"] for event in brain.events] == [str(number) for number in range(50)]
+    assert buffer.stats().entries == 0
+    assert 0 < narrow.refused < 5
+
+
+def test_narrow_transport_gets_heartbeats_without_health(scene, brain, kit):
+    """A sign of life gets through where the workers' details do not."""
+    scene.connection._transport = NarrowTransport(brain, 2_000)
+    scene.health = {"celery.worker_details": "x" * 5_000}
+    scene.run(0.5)
+    assert [frame.payload["adapter_health"] for frame in brain.of(kit.HeartbeatReceived)] == [{}]
+
+
+def test_command_is_carried_out_though_its_ack_fails(scene, brain):
+    """A command that was delivered is delivered once only: the connection's end costs it not."""
+
+    def command_and_drop():
+        brain.link.command("c-1")
+        brain.link._lost = ConnectionLost(1006)
+
+    scene.run(5, (1, command_and_drop))
+    assert [command.id for command in scene.commands] == ["c-1"]
+
+
+HOUR_NS = 3600 * 1_000_000_000
+
+
+class WrongClock:
+    """A machine an hour behind its brain."""
+
+    def __init__(self, clock):
+        self.clock = clock
+
+    def now_ns(self):
+        """Return the wall clock, nanoseconds."""
+        return self.clock.now_ns() - HOUR_NS
+
+    def monotonic_s(self):
+        """Return the monotonic clock, seconds."""
+        return self.clock.monotonic_s()
+
+
+def test_commands_wait_for_the_proof_while_the_clock_is_corrected(scene, brain, clock):
+    """What came before the first ack of this connection is acked and carried out after it."""
+    scene.connection._time = BrainTime(WrongClock(clock))
+    brain.acks_batches = False
+    seen = []
+    scene.run(
+        5,
+        (1, lambda: [brain.link.command(f"c-{n}") for n in range(2)]),
+        (3, lambda: seen.extend(scene.commands)),
+        (4, lambda: brain.link.ack(next(f for f in brain.received if hasattr(f, "events")))),
+        (4.5, lambda: brain.link.command("c-2")),
+    )
+    assert seen == []
+    assert [command.id for command in scene.commands] == ["c-0", "c-1", "c-2"]
+
+
+def test_held_commands_follow_a_proof_that_is_no_frame(scene, brain, clock):
+    """Where the transport confirms batches, its word lets commands go, in their order."""
+    scene.connection._time = BrainTime(WrongClock(clock))
+    scene.connection._transport = narrow = NarrowTransport(brain, 1_000_000)
+    narrow.takes_s = 1
+    seen = []
+    scene.run(
+        3,
+        (0.5, lambda: [brain.link.command(f"c-{n}") for n in range(2)]),
+        (0.9, lambda: seen.extend(scene.commands)),
+        (1.5, lambda: brain.link.command("c-2")),
+    )
+    assert seen == []
+    assert [command.id for command in scene.commands] == ["c-0", "c-1", "c-2"]
+
+
+def test_commands_are_handed_over_with_their_age(scene, brain, clock):
+    """The time on the way counts, by the brain's clock and beyond what clocks may differ."""
+
+    def late():
+        brain.link.now_ns = lambda: clock.now_ns() - 40 * 10**9
+        brain.link.command("c-2")
+
+    scene.run(3, (1, lambda: brain.link.command("c-1")), (2, late))
+    assert [round(command.age_s) for command in scene.commands] == [0, 30]
+
+
+def test_held_commands_are_bounded(scene, brain, clock):
+    """A replay that floods us with commands fills no memory."""
+    scene.connection._time = BrainTime(WrongClock(clock))
+    brain.acks_batches = False
+    scene.run(2, (1, lambda: [brain.link.command(f"c-{n}") for n in range(600)]))
+    assert len(scene.connection._held) == 500
+
+
+def without_time(brain):
+    """Let the brain's hello_ack tell no time."""
+    connect = brain.connect
+
+    async def connecting():
+        link = await connect()
+        say = link.say
+        link.say = lambda data: say(re.sub(rb',?"ts":"[^"]*"', b"", data, count=1))
+        link.server_time_ns = brain.clock.now_ns() + 7200 * 1_000_000_000
+        return link
+
+    return connecting
+
+
+def test_clock_of_the_upgrade_counts_where_hello_ack_tells_none(scene, brain):
+    """The Date header stands in for the brain's own word."""
+    brain.connect = without_time(brain)
+    scene.run(0.001)
+    assert scene.connection._time.offset_s == pytest.approx(7200)
+
+
+def test_broken_storage_does_not_end_the_connection(scene, brain, buffer, kit):
+    """While the buffer fails heartbeats go on; when it is mended events do, too."""
+    lease = buffer.lease
+    kit.fill(buffer, 3)
+
+    def failing(*arguments, **options):
+        raise BufferFull
+
+    buffer.lease = failing
+    scene.run(60, (40, lambda: setattr(buffer, "lease", lease)))
+    assert len(brain.links) == 1
+    assert len(brain.events) == 3
+
+
+def test_unacked_batches_end_the_connection(scene, brain, buffer, kit):
+    """Three minutes without any ack, and another connection is tried."""
+    brain.acks_batches = False
+    kit.fill(buffer, 3)
+    ended = scene.run(300)
+    assert isinstance(ended.error, BatchesUnacked)
+    assert scene.news == ["proven"]
+
+
+def test_reports_say_less_after_two_ends_without_a_culprit(scene, brain, kit):
+    """When only heartbeats can have done it, they go bare for ten minutes, then in full."""
+    scene.health = {"celery.queue_depths": "{}"}
+    for _ in range(2):
+        scene.run(5, (1, lambda: brain.link.drop(1011)))
+        scene.connection = scene.make()
+    brain.received.clear()
+    scene.run(620)
+    beats = brain.of(kit.HeartbeatReceived)
+    bare = [beat.payload["adapter_health"] == {} for beat in beats]
+    assert bare[0]
+    assert not bare[-1]
+    assert bare == sorted(bare, reverse=True)
+    assert len(brain.of(kit.AgentStatusReceived)) == 1

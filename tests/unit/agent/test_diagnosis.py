@@ -4,7 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from z4j_otel.agent.diagnosis import BrainComplained, HelloUnanswered, Phase, diagnose
+from z4j_otel.agent.diagnosis import (
+    BatchesUnacked,
+    BrainComplained,
+    BrainStalled,
+    HelloUnanswered,
+    Phase,
+    diagnose,
+)
 from z4j_otel.errors import (
     ConnectFailed,
     ConnectionLost,
@@ -13,7 +20,7 @@ from z4j_otel.errors import (
     SignatureInvalid,
     VersionUnsupported,
 )
-from z4j_otel.transport.backoff import FailureClass
+from z4j_otel.transport.close_codes import FailureClass
 
 NEW = Phase()
 ESTABLISHED = Phase(established=True)
@@ -26,8 +33,7 @@ PROVEN = Phase(established=True, proven=True)
         (ConnectionLost(4401), NEW, FailureClass.AUTH, "Z4J_TOKEN"),
         (ConnectionLost(4403), NEW, FailureClass.AUTH, "agent_ip_allowlist"),
         (ConnectionLost(4403), ESTABLISHED, FailureClass.AUTH, "Z4J_HMAC_SECRET"),
-        (ConnectionLost(4403), ESTABLISHED, FailureClass.AUTH, "clock"),
-        (ConnectionLost(4403), PROVEN, FailureClass.AUTH, "mid-session"),
+        (ConnectionLost(4403), PROVEN, FailureClass.PROTOCOL, "mid-session"),
         (ConnectionLost(4003), PROVEN, FailureClass.AUTH, "revoked"),
         (ConnectionLost(4429), ESTABLISHED, FailureClass.CAPACITY, "no room"),
         (ConnectionLost(4002), PROVEN, FailureClass.SLOT, "worker_id"),
@@ -35,12 +41,28 @@ PROVEN = Phase(established=True, proven=True)
         (ConnectionLost(4400), NEW, FailureClass.PROTOCOL, "hello"),
         (ConnectionLost(4400), PROVEN, FailureClass.PROTOCOL, "too large"),
         (ConnectionLost(1012), PROVEN, FailureClass.CONNECTION, "restarting"),
-        (ConnectionLost(1006, "gone"), PROVEN, FailureClass.CONNECTION, "1006: gone"),
+        (ConnectionLost(1006, "gone"), PROVEN, FailureClass.CONNECTION, "broke (gone)"),
+        (ConnectionLost(1006), PROVEN, FailureClass.CONNECTION, "no reason"),
+        (ConnectionLost(1000), PROVEN, FailureClass.CONNECTION, "code 1000"),
+        (ConnectionLost(1011), PROVEN, FailureClass.CONNECTION, "failed over something"),
+        (
+            ConnectionLost(1011, "keepalive ping timeout"),
+            PROVEN,
+            FailureClass.CONNECTION,
+            "paused",
+        ),
+        (ConnectionLost(4429), NEW, FailureClass.CAPACITY, "this address"),
         (ConnectFailed("no route"), NEW, FailureClass.CONNECTION, "no route"),
         (ConnectFailed("HTTP 401", http_status=401), NEW, FailureClass.AUTH, "login"),
         (ConnectFailed("HTTP 404", http_status=404), NEW, FailureClass.CONNECTION, "brain_url"),
+        (ConnectFailed("HTTP 429", http_status=429), NEW, FailureClass.CAPACITY, "too many"),
+        (ConnectFailed("HTTP 502", http_status=502), NEW, FailureClass.CONNECTION, "a proxy"),
+        (ConnectFailed("bad", cause="tls_expired"), NEW, FailureClass.CONNECTION, "clock"),
+        (ConnectFailed("bad", cause="tls_host"), NEW, FailureClass.CONNECTION, "Z4J_BRAIN_URL"),
         (ConnectFailed("HTTP 500", http_status=500), NEW, FailureClass.CONNECTION, "HTTP 500"),
         (HelloUnanswered(), NEW, FailureClass.CONNECTION, "did not answer"),
+        (BrainStalled(), PROVEN, FailureClass.CONNECTION, "stopped reading"),
+        (BatchesUnacked(), PROVEN, FailureClass.CONNECTION, "acknowledges nothing"),
         (SignatureInvalid("x"), PROVEN, FailureClass.PROTOCOL, "SignatureInvalid"),
         (FrameReplayed("x"), PROVEN, FailureClass.PROTOCOL, "FrameReplayed"),
         (VersionUnsupported("x"), NEW, FailureClass.INCOMPATIBLE, "version 2"),
@@ -68,3 +90,24 @@ def test_same_code_before_and_after_hello_is_different_news():
     before = diagnose(ConnectionLost(4403), NEW)
     after = diagnose(ConnectionLost(4403), ESTABLISHED)
     assert before.key != after.key
+
+
+def test_revoked_token_is_one_condition():
+    """The close in mid-session and the refusals that follow it are the same news."""
+    revoked = diagnose(ConnectionLost(4003), PROVEN)
+    refused = diagnose(ConnectionLost(4401), NEW)
+    assert revoked.key == refused.key
+
+
+def test_secret_and_content_are_different_news():
+    """A refusal after others were accepted is not blamed on the secret."""
+    assert (
+        diagnose(ConnectionLost(4403), ESTABLISHED).key
+        != diagnose(ConnectionLost(4403), PROVEN).key
+    )
+
+
+def test_servers_wish_to_be_left_alone_is_kept():
+    """What Retry-After asked for goes to whoever decides the pause."""
+    error = ConnectFailed("HTTP 503", http_status=503, retry_after_s=17)
+    assert diagnose(error, NEW).at_least_s == 17

@@ -7,7 +7,9 @@ import json
 
 import pytest
 
+from z4j_otel.agent.command_memory import CommandMemory
 from z4j_otel.agent.dispatcher import Dispatcher
+from z4j_otel.agent.story import Story, encode_story
 from z4j_otel.commands import Command, CommandResult, CommandStatus
 from z4j_otel.errors import BufferError_
 
@@ -55,9 +57,8 @@ class Desk:
         return Dispatcher(
             self._run,
             pool=self.pool,
-            memory=self.buffer,
+            memory=CommandMemory(self.buffer, ["celery"], clock),
             result_sink=lambda body: self.answers.append(json.loads(body)),
-            clock=clock,
             loop=self.loop,
         )
 
@@ -159,7 +160,7 @@ def test_deadline_of_a_running_command(desk):
     assert held.start.acquire(blocking=False)
     desk.settle(61)
     (payload,) = desk.payloads
-    assert payload["error"] == "timeout: it did not end within 60 s"
+    assert payload["error"] == "timeout: it did not end within 58 s"
     assert payload["result"] == {"indeterminate": True, "operation": "retry_task"}
     assert desk.pool.replaced == 1
     desk.dispatcher._finish(held, SUCCESS)
@@ -190,9 +191,9 @@ def test_too_many_stuck_commands_are_told(desk, caplog):
 def test_deadlines_are_bounded(desk, timeout_s, answered_at):
     """Nonsensical deadlines of a brain become one second or one hour."""
     desk.dispatcher.submit(Command("c", "retry_task", timeout_s=timeout_s))
-    desk.settle(answered_at - 0.5)
+    desk.settle(answered_at * 0.89)
     assert desk.answers == []
-    desk.settle(1)
+    desk.settle(answered_at * 0.11)
     assert len(desk.answers) == 1
 
 
@@ -229,7 +230,7 @@ def test_drain_answers_what_does_not_end(desk):
 
     assert desk.loop.run_until_complete(scene()) == 1
     assert desk.payloads[0]["error"].startswith("timeout: the agent stopped")
-    assert desk.payloads[1]["error"] == "refused: the agent is stopping"
+    assert desk.payloads[1]["error"] == ("refused: the agent is stopping; send the command again")
 
 
 def test_drain_without_commands_returns_at_once(desk, loop):
@@ -255,6 +256,8 @@ class BrokenMemory:
         """Fail."""
         raise BufferError_("disk")
 
+    recall_story = recall_result
+
     def remember_result(self, key, result, *, now_ns):
         """Fail."""
         raise BufferError_("disk")
@@ -267,3 +270,83 @@ def test_commands_run_without_a_memory(loop, clock):
     desk.pool.run_all()
     desk.settle()
     assert desk.payloads[0]["status"] == "success"
+
+
+def test_expired_command_is_refused(desk):
+    """What comes after the brain has given up on it never runs."""
+    desk.dispatcher.submit(Command("c", "retry_task", timeout_s=60, age_s=61))
+    desk.pool.run_all()
+    assert desk.ran == []
+    (payload,) = desk.payloads
+    assert payload["error"] == "timeout: it came 61 s after it was sent, and was not started"
+    assert payload["result"] is None
+
+
+def test_deadline_counts_from_when_the_command_was_sent(desk):
+    """A command that was on its way for long has only the rest of its time."""
+    desk.dispatcher.submit(Command("c", "retry_task", timeout_s=60, age_s=50))
+    desk.settle(7.9)
+    assert desk.answers == []
+    desk.settle(0.2)
+    assert len(desk.answers) == 1
+
+
+def test_held_commands_are_bounded(desk):
+    """A flood of commands is refused beyond a thousand."""
+    for number in range(1001):
+        desk.dispatcher.submit(Command(f"c-{number}", "retry_task"))
+    (payload,) = desk.payloads
+    assert "1000 commands wait here already" in payload["error"]
+
+
+def on(scheduler, command_id, action="schedule.external.mutate"):
+    """Return a command on a scheduler."""
+    return Command(command_id, action, parameters={"scheduler": scheduler})
+
+
+def test_commands_on_one_scheduler_run_in_order(desk):
+    """Each waits for the one before it; other schedulers and firings do not."""
+    for command in (on("beat", "c-1"), on("beat", "c-2"), on("other", "c-3")):
+        desk.dispatcher.submit(command)
+    desk.dispatcher.submit(on("beat", "c-4", "schedule.fire"))
+    assert len(desk.pool.jobs) == 3
+    desk.pool.run_all()
+    desk.settle()
+    desk.pool.run_all()
+    assert [command.id for command in desk.ran] == ["c-1", "c-3", "c-4", "c-2"]
+
+
+def test_a_scheduler_waits_for_its_stuck_command(desk):
+    """Behind a command that hangs nothing begins, and what expired meanwhile is passed over."""
+    desk.dispatcher.submit(on("beat", "c-1"))
+    desk.dispatcher.submit(on("beat", "c-2"))
+    stuck = desk.pool.jobs.pop()
+    desk.dispatcher._held["cmd:c-1"].start.acquire()
+    desk.settle(61)
+    assert [payload["status"] for payload in desk.payloads] == ["failed", "failed"]
+    assert desk.payloads[1]["error"].endswith("it had not been started")
+    desk.dispatcher.submit(on("beat", "c-3"))
+    assert desk.pool.jobs == []
+    stuck()
+    for _ in range(3):
+        desk.settle()
+        desk.pool.run_all()
+    assert [command.id for command in desk.ran] == ["c-3"]
+
+
+def test_lost_commands_are_answered(desk, clock):
+    """What an earlier life began is answered through the sink, what runs now is not."""
+    desk.dispatcher.submit(Command("c-1", "retry_task"))
+    following = desk.make(clock)
+    following.submit(Command("c-2", "retry_task"))
+    following.answer_lost()
+    assert [answer["command_id"] for answer in desk.answers] == ["c-1"]
+
+
+def test_command_carries_the_traces_of_its_runs(desk):
+    """The runner is told which runs the command is about."""
+    story = encode_story(Story(span=(f"{5:032x}", f"{6:016x}", True)))
+    desk.buffer.append([], now_ns=0, stories={"celery/t": story})
+    desk.dispatcher.submit(Command("c", "retry_task", parameters={"task_id": "t"}))
+    desk.pool.run_all()
+    assert desk.ran[0].traces == (f"00-{5:032x}-{6:016x}-01",)

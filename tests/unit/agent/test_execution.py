@@ -8,14 +8,14 @@ from opentelemetry.instrumentation.utils import is_instrumentation_enabled, supp
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
-from opentelemetry.trace import SpanContext, StatusCode, TraceFlags
+from opentelemetry.trace import StatusCode
 
 from z4j_otel.agent.execution import CommandRunner, select_engine
 from z4j_otel.commands import Command, CommandStatus, Target
 from z4j_otel.errors import AdapterError, CommandRefused, CommandUnsupported
 from z4j_otel.redaction import Redactor
 
-LINK = SpanContext(5, 6, is_remote=True, trace_flags=TraceFlags(1))
+TRACEPARENT = f"00-{5:032x}-{6:016x}-01"
 
 
 @pytest.fixture(scope="module")
@@ -108,24 +108,28 @@ def test_success_carries_result_and_trace(kit, runner, spans):
     }
 
 
-def test_span_links_to_the_task(kit, runner, spans):
-    """The span of the task that the command is about is linked."""
-    runner(kit.FakeEngine(), link_for=lambda command: LINK).run(command())
+def test_closed_result_has_no_trace(kit, runner, spans):
+    """The brain refuses a page of dead letters with anything more; a failure has room."""
+    page = {"entries": [], "next_cursor": None, "total": 0, "engine": "celery"}
+    engine = kit.FakeEngine(result=page, capabilities=["list_dead_letters"])
+    assert runner(engine).run(command("dlq.list")).result == page
+    failed = runner(kit.FakeEngine(capabilities=())).run(command("dlq.list"))
+    assert set(failed.result) == {"trace_id"}
+
+
+def test_span_links_to_the_runs(kit, runner, spans):
+    """The spans of the runs that the command is about are linked."""
+    runner(kit.FakeEngine()).run(command(traces=(TRACEPARENT, TRACEPARENT.replace("6-", "7-"))))
     (span,) = spans.get_finished_spans()
-    assert [link.context for link in span.links] == [LINK]
+    assert [link.context.span_id for link in span.links] == [6, 7]
+    assert [link.context.trace_id for link in span.links] == [5, 5]
+    assert span.parent is None
 
 
-def broken_link(command):
-    """Fail to find a link."""
-    raise KeyError(command)
-
-
-@pytest.mark.parametrize(
-    "link_for", [lambda c: None, lambda c: SpanContext(0, 0, False), broken_link]
-)
-def test_missing_link_costs_nothing(kit, runner, spans, link_for):
+@pytest.mark.parametrize("traces", [(), ("",), ("nonsense",), (f"00-{0:032x}-{6:016x}-01",)])
+def test_missing_link_costs_nothing(kit, runner, spans, traces):
     """Without a usable link the command runs all the same."""
-    result = runner(kit.FakeEngine(), link_for=link_for).run(command())
+    result = runner(kit.FakeEngine()).run(command(traces=traces))
     assert result.is_success
     assert spans.get_finished_spans()[0].links == ()
 

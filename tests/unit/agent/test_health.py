@@ -47,6 +47,35 @@ def test_details_are_redacted_and_names_are_the_wire_form(probe, jobs):
     assert list(json.loads(text)) == ["celery@[web-01.example.com]"]
 
 
+def test_names_with_secrets_are_redacted(probe, jobs):
+    """Queues and workers are named by people; what looks like a secret goes, as in events."""
+    key = "AKIA" + "Q" * 16
+    probe.engine.details = {f"w@{key}": {}}
+    probe.engine.depths = {f"q-{key}": 2, "q-AKIA" + "R" * 16: 3, "plain": 1}
+    probe.refresh()
+    jobs.pop()()
+    latest = probe.latest()
+    assert "AKIA" not in repr(latest)
+    assert sorted(json.loads(latest["celery.queue_depths"]).values()) == [1, 5]
+
+
+def test_tasks_are_handed_on(kit, clock):
+    """An engine that tells its tasks is asked for them; one that knows none now tells nothing."""
+    engine, told = kit.FakeEngine(), []
+    engine.task_registry = lambda: {"a": {"name": "a"}}
+    probe = HealthProbe(
+        [engine, kit.FakeEngine("other")],
+        Redactor(),
+        clock=clock,
+        spawn=lambda job: job(),
+        on_tasks=lambda *answer: told.append(answer),
+    )
+    probe.refresh()
+    engine.task_registry = lambda: None
+    probe.refresh()
+    assert told == [("celery", {"a": {"name": "a"}})]
+
+
 def test_busy_engine_is_not_asked_again(probe, jobs):
     """A question that hangs is not repeated; the last answer stays for a while."""
     probe.refresh()
@@ -106,3 +135,20 @@ def test_questions_run_on_a_thread_without_instrumentation(kit, clock):
     assert done.wait(10)
     assert seen["thread"].daemon
     assert not seen["enabled"]
+
+
+def test_engine_is_asked_again_after_a_time_without_threads(kit, clock):
+    """A thread that cannot start fails no heartbeat and costs one answer."""
+    asked = []
+
+    def spawn(job):
+        asked.append(job)
+        if len(asked) == 1:
+            raise RuntimeError("can't start new thread")
+        job()
+
+    probe = HealthProbe([kit.FakeEngine()], Redactor(), clock=clock, spawn=spawn)
+    probe.refresh()
+    assert probe.latest() == {}
+    probe.refresh()
+    assert probe.latest()

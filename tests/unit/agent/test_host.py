@@ -7,6 +7,7 @@ import logging
 import os
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -33,10 +34,12 @@ def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Host]:
     }.items():
         monkeypatch.setenv(name, value)
     monkeypatch.delenv(JOURNAL_VARIABLE, raising=False)
+    threads = {*threading.enumerate()}
     host = Host()
     yield host
     host.stop()
     os.environ.pop(JOURNAL_VARIABLE, None)
+    assert {*threading.enumerate()} <= threads, "an agent outlived its host"
 
 
 def journalled(home: Path) -> bytes:
@@ -101,6 +104,20 @@ def test_a_pool_child_appends_and_starts_nothing(host: Host, tmp_path: Path) -> 
     assert b"task.started" in journalled(tmp_path / "home")
 
 
+def test_a_leaving_pool_child_tells_what_it_lost(host: Host, tmp_path: Path) -> None:
+    """Its last record may have been the one that was dropped."""
+    host.child_leaving()
+    host.worker_starting("celery")
+    pid = os.fork()
+    if pid == 0:
+        host.child_started()
+        host._seat.journal.count_lost("unencodable", 3)
+        host.child_leaving()
+        os._exit(0)
+    assert os.waitpid(pid, 0)[1] == 0
+    assert b'{"unencodable":3}' in journalled(tmp_path / "home")
+
+
 def test_a_started_program_is_a_guest_of_its_parent(host: Host, tmp_path: Path) -> None:
     """An executed child learns of the journal through the environment."""
     host.worker_starting("celery")
@@ -127,6 +144,36 @@ def test_a_spawned_pool_child_is_a_guest(host: Host, tmp_path: Path) -> None:
     assert [path.name for path in (tmp_path / "home").glob("*.lock")] == [
         f"buffer-{os.getpid()}.lock"
     ]
+
+
+def test_a_pool_child_without_an_agent_makes_no_owner(host: Host, tmp_path: Path) -> None:
+    """It is killed without warning, and no agent may run in it."""
+    run_beside(
+        "import sys\n"
+        "os.environ.pop(JOURNAL_VARIABLE, None)\n"
+        "process_host().child_started()\n"
+        "from z4j_otel.buffer.files import is_owner_alive\n"
+        "from pathlib import Path\n"
+        "assert not is_owner_alive(Path(os.environ[JOURNAL_VARIABLE]))\n"
+        "assert process_host().agent is None\n"
+    )
+    (left,) = (tmp_path / "home").glob("*.lock")
+    assert left.with_suffix(".journal").is_dir()
+
+
+def test_a_forked_pool_child_stays_a_guest_when_its_agent_is_dead(host: Host) -> None:
+    """The journal it inherited lies where the next agent looks."""
+    host.worker_starting("celery")
+    assert host._seat is not None
+    assert host._seat.files is not None
+    host._seat.files.close()
+    pid = os.fork()
+    if pid == 0:
+        inherited = host._seat.journal_dir
+        host.child_started()
+        is_there = not host._seat.is_owner and host._seat.journal_dir == inherited
+        os._exit(0 if is_there else 1)
+    assert os.waitpid(pid, 0)[1] == 0
 
 
 def test_a_forked_worker_is_an_owner_beside_its_parent(host: Host) -> None:
@@ -285,3 +332,93 @@ def test_a_record_at_the_end_of_the_interpreter_is_kept(tmp_path: Path) -> None:
     environment |= {"Z4J_HMAC_SECRET": SECRET, "Z4J_HOME": str(tmp_path)}
     subprocess.run([sys.executable, "-c", code], env=os.environ | environment, check=True)
     assert b"task.started" in journalled(tmp_path)
+
+
+def test_what_is_captured_after_the_worker_gets_files_and_an_agent(
+    host: Host, tmp_path: Path
+) -> None:
+    """A program may run a worker, and publish when that has ended."""
+    host.worker_starting("celery")
+    host.worker_stopping()
+    sink = host.sink()
+    assert sink is not None
+    sink.emit(RECORD)
+    assert b"task.started" in journalled(tmp_path / "home")
+    assert host.agent is not None
+
+
+def test_what_is_captured_after_the_end_waits_for_the_next_agent(
+    host: Host, tmp_path: Path
+) -> None:
+    """An exit handler may run after ours; it starts no thread."""
+    host.sink()
+    host.end()
+    assert list((tmp_path / "home").iterdir()) == []
+    sink = host.sink()
+    assert sink is host.sink() is not None
+    sink.emit(RECORD)
+    assert host.agent is None
+    assert b"task.started" in journalled(tmp_path / "home")
+
+
+def test_a_host_that_was_stopped_stays_silent(host: Host) -> None:
+    """Whoever ends an agent by hand is obeyed."""
+    host.sink()
+    host.stop()
+    assert host.sink() is None
+
+
+def test_a_second_worker_of_a_program_has_a_seat_of_its_own(host: Host, tmp_path: Path) -> None:
+    """What the first one left is its own."""
+    host.worker_starting("celery")
+    host.worker_stopping()
+    host.worker_starting("celery")
+    assert host.sink() is host.sink() is not None
+    assert len(list((tmp_path / "home").glob("*.lock"))) == 1
+
+
+@pytest.mark.parametrize("first", ["p().sink()", "pass"])
+def test_the_agent_outlives_the_main_thread(tmp_path: Path, first: str) -> None:
+    """Other threads may go on for hours; what they do is captured and delivered."""
+    code = (
+        "import threading, time\n"
+        "from z4j_otel.agent.host import process_host as p\n"
+        f"{first}\n"
+        "def outlive():\n"
+        "    threading.main_thread().join()\n"
+        "    time.sleep(0.2)\n"
+        "    print(p().sink() is not None, p().agent.status()['state'])\n"
+        "threading.Thread(target=outlive).start()\n"
+    )
+    environment = {"Z4J_BRAIN_URL": "http://127.0.0.1:1", "Z4J_TOKEN": "t"}
+    environment |= {"Z4J_HMAC_SECRET": SECRET, "Z4J_HOME": str(tmp_path)}
+    environment["Z4J_FLUSH_TIMEOUT_SECONDS"] = "0"
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env=os.environ | environment, check=True, capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.stdout.startswith("True ")
+    assert "stopped" not in done.stdout
+
+
+def test_no_record_falls_between_the_end_of_one_seat_and_the_next(
+    host: Host, tmp_path: Path
+) -> None:
+    """A thread that captures all the time finds a sink at every moment of the end."""
+    host.worker_starting("celery")
+    missed: list[int] = []
+    is_over = threading.Event()
+
+    def capture() -> None:
+        while not is_over.is_set():
+            if host.sink() is None:
+                missed.append(1)
+
+    thread = threading.Thread(target=capture)
+    thread.start()
+    for _ in range(5):
+        host.worker_stopping()
+        host.worker_starting("celery")
+    is_over.set()
+    thread.join()
+    assert missed == []

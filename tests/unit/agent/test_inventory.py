@@ -10,6 +10,7 @@ from z4j_otel.agent.inventory import (
     build_heartbeat,
     build_status,
 )
+from z4j_otel.agent.policy import policy_of
 from z4j_otel.buffer.base import BufferStats, DropReason, EntryKind
 from z4j_otel.wire.frames import AgentStatus, Heartbeat, Hello
 
@@ -25,6 +26,23 @@ def test_hello_lists_engines_and_capabilities(kit):
     assert hello.engines == ["celery", "rq"]
     assert hello.capabilities == {"celery": [], "rq": ["a", "b"]}
     assert builder.build() == hello
+
+
+def test_hello_leaves_out_what_the_policy_denies(kit):
+    """The engine itself can do it all the same."""
+    builder = HelloBuilder(started_at_ns=kit.EPOCH_NS)
+    engine = kit.FakeEngine(capabilities=["purge_queue", "retry_task"])
+    builder.add_engine(engine, policy_of(["-purge_queue"]))
+    assert builder.build().capabilities == builder.capabilities == {engine.name: ["retry_task"]}
+
+
+def test_engine_that_cannot_tell_what_it_can_do_is_offered_nothing(kit):
+    """An adapter's fault costs its buttons, not the agent."""
+    engine = kit.FakeEngine()
+    engine.capabilities = lambda: 1 // 0
+    builder = HelloBuilder(started_at_ns=kit.EPOCH_NS)
+    builder.add_engine(engine)
+    assert builder.build().capabilities == {engine.name: []}
 
 
 def test_hello_names_the_host():
@@ -98,3 +116,16 @@ def test_status_of_an_empty_buffer_has_no_age(kit, ledger):
     status = build_status(stats, ledger, [], streaks={}, connected_at_ns=kit.EPOCH_NS, now_ns=0)
     assert status.buffer_oldest_age_seconds is None
     assert status.current_session_age_seconds == 0
+
+
+def test_hello_lists_schedulers_beside_engines(kit):
+    """A scheduler is no engine; one that may do nothing here is not told."""
+    builder = HelloBuilder(started_at_ns=0)
+    builder.add_engine(kit.FakeEngine("celery", capabilities=["a"]))
+    builder.add_scheduler("celery-beat", ["read", "list", "read"])
+    builder.add_scheduler("rq-scheduler", [])
+    hello = builder.build(["external_schedule_protocol_v1"])
+    assert (hello.engines, hello.schedulers) == (["celery"], ["celery-beat"])
+    assert hello.capabilities == {"celery": ["a"], "celery-beat": ["list", "read"]}
+    assert hello.runtime_features == ["retry_by_reference", "external_schedule_protocol_v1"]
+    assert builder.capabilities == {"celery": ["a"]}

@@ -7,8 +7,12 @@ import pytest
 
 from z4j_otel.agent.ledger import Ledger
 from z4j_otel.buffer.base import DropReason, EntryKind
+from z4j_otel.buffer.memory import MemoryBuffer
+from z4j_otel.buffer.sqlite import SqliteBuffer
+from z4j_otel.journal.format import Heard, WriterId
 from z4j_otel.wire.frames import TelemetryLoss
 
+ONE = WriterId(7, 0xAB)
 LOSSES = {
     (EntryKind.EVENT, DropReason.BUFFER_FULL): 5,
     (EntryKind.EVENT, DropReason.TOO_LARGE): 2,
@@ -59,3 +63,74 @@ def test_snapshot_shows_only_what_was_dropped(ledger):
         "event.journal_corrupt": 1,
         "command_result.rejected": 3,
     }
+
+
+def kept(ledger: Ledger, heard: dict[WriterId, Heard], buffer, **more: int) -> None:
+    """Book a stretch of the journal with its entries, as an importer does."""
+    records = sum(one.records for one in heard.values())
+    twice = more.get("told_twice", 0)
+    booking = ledger.book(heard, records=records, told_twice=twice, unnamed_damage=0)
+    entries = [(EntryKind.EVENT, b"{}")] * (records - twice)
+    buffer.append(entries, now_ns=0, accounts=booking.encode())
+    ledger.keep(booking, 0)
+
+
+def test_what_processes_dropped_is_reported(ledger):
+    """Losses in task processes stand beside those of the buffer."""
+    buffer = MemoryBuffer(max_events=3)
+    ledger.open(buffer)
+    kept(ledger, {ONE: Heard(5, 9, {"journal_full": 3, "unencodable": 1})}, buffer)
+    terms = ledger.conservation(buffer)
+    assert terms.closes
+    report = ledger.telemetry_loss()
+    assert (report.capacity_evicted_frames, report.content_rejected_frames) == (5, 1)
+    assert report.buffer_id == buffer.buffer_id
+    assert ledger.counters()["dropped"] == {
+        "event.buffer_full": 2,
+        "event.journal_full": 3,
+        "event.unencodable": 1,
+    }
+
+
+def test_the_account_outlives_the_agent(ledger, tmp_path):
+    """A restarted agent goes on counting where the last commit was."""
+    buffer = SqliteBuffer(tmp_path / "b.sqlite")
+    ledger.open(buffer)
+    kept(ledger, {ONE: Heard(2, 2)}, buffer, told_twice=1)
+    buffer.ack([1])
+    buffer.close()
+    buffer = SqliteBuffer(tmp_path / "b.sqlite")
+    again = Ledger(buffer_id="x", runtime_id="r")
+    again.open(buffer)
+    assert (again.equation.captured, again.equation.acked, again.equation.told_twice) == (2, 1, 1)
+    assert again.equation.closes
+    assert again.snapshot()["buffer_id"] == ledger.buffer_id
+    buffer.close()
+
+
+def test_processes_are_listed(ledger):
+    """Each with what it was given and what became of that; forgotten ones as one sum."""
+    ledger.open(MemoryBuffer())
+    heard = {WriterId(n, 0): Heard(1, 1) for n in range(512)}
+    kept(ledger, heard | {ONE: Heard(1, 4, {"journal_full": 1})}, MemoryBuffer())
+    others, *_, last = ledger.snapshot()["processes"]
+    assert (others["process"], others["captured"]) == ("1 others", 1)
+    assert last == {
+        "process": "7-000000ab",
+        "captured": 4,
+        "imported": 1,
+        "missing": 2,
+        "dropped": {"journal_full": 1},
+    }
+
+
+def test_an_unreadable_database_leaves_the_past_unknown(ledger, tmp_path):
+    """Numbers that were delivered before are not taken for lost."""
+    path = tmp_path / "b.sqlite"
+    path.write_bytes(b"no database" * 500)
+    buffer = SqliteBuffer(path)
+    ledger.open(buffer)
+    kept(ledger, {ONE: Heard(2, 900)}, buffer)
+    terms = ledger.conservation(buffer)
+    assert (terms.captured, terms.late, terms.closes) == (2, 0, True)
+    buffer.close()

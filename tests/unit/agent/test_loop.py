@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
+import itertools
 
 import pytest
 
 from z4j_otel.agent.inventory import HelloBuilder
 from z4j_otel.agent.loop import AgentLoop, Parts
+from z4j_otel.agent.schedules.native import NativeSchedules
 from z4j_otel.buffer.base import EntryKind
 from z4j_otel.commands import CommandResult, CommandStatus
-from z4j_otel.errors import ConnectFailed
+from z4j_otel.errors import BufferFull, ConnectFailed
 from z4j_otel.redaction import Redactor
+
+from .schedules.scripted import Adapter, MemoryScheduler, activation, schedule
 
 
 class ListImporter:
@@ -65,7 +70,7 @@ class Scene:
         async def both():
             work = AgentLoop(self.parts, on_state=self.states.append)
             # Threads do not know virtual time: commands run in place.
-            work._dispatcher._pool = self
+            work._dispatcher._lanes._jobs = self
             task = asyncio.ensure_future(work.run())
             result = await script(work)
             await work.stop(1)
@@ -103,6 +108,18 @@ def test_events_travel_from_the_journal_to_the_brain(scene, brain, ledger):
     assert (ledger.imported, ledger.acked) == (5, 5)
 
 
+def test_event_that_no_import_counted_is_sent_soon_all_the_same(scene, brain):
+    """What lies in the buffer does not wait for the next task to be captured."""
+
+    async def script(work):
+        await asyncio.sleep(60)
+        scene.buffer.append([(EntryKind.EVENT, b'{"id":"1"}')], now_ns=1)
+        await asyncio.sleep(3)
+        return scene.buffer.stats().entries
+
+    assert scene.play(script) == 0
+
+
 def test_idle_agent_looks_about_once_a_second(scene):
     """Without records the journal is looked at now and then, and soon when they come."""
 
@@ -121,16 +138,16 @@ def test_idle_agent_looks_about_once_a_second(scene):
     assert busy >= 3
 
 
-def test_workers_are_announced_at_start_and_daily(scene):
-    """worker.online goes out at once, and again a day later."""
+def test_workers_are_announced_at_start_and_hourly(scene):
+    """The roll is called at once, and again an hour later."""
     scene.brain.acks_batches = False
 
     async def script(work):
-        await asyncio.sleep(86_500)
+        await asyncio.sleep(3_700)
 
     scene.play(script)
     assert scene.announced_at[0] == 0
-    assert 86_400 <= scene.announced_at[1] <= 86_402
+    assert 3_600 <= scene.announced_at[1] <= 3_602
     assert len(scene.announced_at) == 2
 
 
@@ -149,6 +166,47 @@ def test_failing_importer_and_announcement_do_not_stop_the_agent(scene, kit, bra
     scene.play(script)
     assert len(brain.of(kit.HeartbeatReceived)) == 3
     assert scene.states == [True, False]
+
+
+def test_journal_that_cannot_be_read_is_told_once(scene, brain, caplog):
+    """One line with what to do, one when it is over; a full buffer has told of itself."""
+    caplog.set_level("INFO", "z4j_otel.agent.loop")
+    read = scene.importer.import_pending
+
+    def denied(now_ns):
+        raise PermissionError(13, "Permission denied", "/home/j/active.log")
+
+    def full(now_ns):
+        raise BufferFull("the disk takes nothing")
+
+    async def script(work):
+        for behaviour in (full, denied, read, full, denied):
+            scene.importer.import_pending = behaviour
+            await asyncio.sleep(8)
+
+    scene.parts.importer.import_pending = full
+    scene.play(script)
+    assert [line.split(":")[0] for line in caplog.messages] == [
+        "the journal /home/j/active.log cannot be read (Permission denied)",
+        "the journal can be read again",
+        "the journal /home/j/active.log cannot be read (Permission denied)",
+    ]
+
+
+def test_cancelled_stop_ends_the_agent_all_the_same(scene, brain):
+    """Nobody may go on after the time limit: the files are given up behind it."""
+    brain.acks_batches = False
+    scene.add(1)
+
+    async def script(work):
+        await asyncio.sleep(1)
+        stopping = asyncio.ensure_future(work.stop(100))
+        await asyncio.sleep(1)
+        stopping.cancel()
+        await asyncio.sleep(2)
+        assert (brain.link.closed_with, scene.importer.is_closed) == (1000, True)
+
+    scene.play(script)
 
 
 def test_flush_delivers_what_was_captured(scene, brain):
@@ -249,3 +307,126 @@ def test_status_is_complete_and_plain(scene):
     assert status["engines"] == ["celery"]
     assert status["buffer"]["entries"] == status["commands_held"] == 0
     assert repr(scene.kit.KEY) not in repr(status) + repr(scene.parts)
+
+
+def test_state_is_shown_at_most_every_five_seconds_and_at_the_end(scene):
+    """Whoever shows it gets the state on the way, and the last one when all is over."""
+    shown = []
+    parts = dataclasses.replace(
+        scene.parts, show=lambda status: shown.append((scene.loop.now_s, status["state"]))
+    )
+    scene.parts = parts
+
+    async def script(work):
+        await asyncio.sleep(21)
+
+    scene.play(script)
+    gaps = [after[0] - before[0] for before, after in itertools.pairwise(shown[:-1])]
+    assert all(5 <= gap <= 8 for gap in gaps)
+    assert len(shown) >= 4
+    assert [state for _, state in shown[1:]] == ["connected"] * (len(shown) - 2) + ["stopped"]
+
+
+def test_failing_display_does_not_end_the_agent(scene, brain):
+    """A disk that is full costs the display only."""
+
+    def fail(_status):
+        raise OSError(28, "No space left on device")
+
+    scene.parts = dataclasses.replace(scene.parts, show=fail)
+
+    async def script(work):
+        scene.add(2)
+        await asyncio.sleep(10)
+
+    scene.play(script)
+    assert len(brain.events) == 2
+
+
+def test_status_names_the_way_to_the_brain(scene, brain):
+    """A transport that has several ways says which one is in use."""
+
+    async def script(work):
+        ways = [work.status()["transport"]]
+        brain.way = "longpoll"
+        return [*ways, work.status()["transport"]]
+
+    assert scene.play(script) == ["ws", "longpoll"]
+
+
+def test_schedules_are_offered_activated_and_told(scene, brain, clock):
+    """From the introduction to the inventory, over the session's own frames."""
+    scheduler = MemoryScheduler(schedule("a"))
+    desk = NativeSchedules({"celery": Adapter(scheduler)}, Redactor())
+    scene.parts = dataclasses.replace(scene.parts, schedules=desk)
+
+    async def script(work):
+        await asyncio.sleep(1)
+        brain.link.command("c-1", "schedule.external.activate", parameters=activation())
+        await asyncio.sleep(3)
+        return work.status()
+
+    status = scene.play(script)
+    hello = brain.of(scene.kit.HelloReceived)[0].hello
+    assert hello.schedulers == ["celery-beat"]
+    assert "external_schedule_protocol_v1" in hello.runtime_features
+    assert [event["kind"] for event in brain.events] == ["schedule.snapshot"] * 2
+    assert brain.of(scene.kit.CommandFinished)[0].result.result["sequence"] == 1
+    assert status["schedules"] == {
+        "is_owner": True,
+        "streams": {"celery-beat": {"mirrored": True, "schedules": 1, "sequence": 1}},
+    }
+    assert "celery-beat" not in status["capabilities"]
+
+
+def test_agent_without_schedules_offers_none(scene, brain):
+    """Nor does one whose local policy denies to tell them."""
+    desk = NativeSchedules({"celery": Adapter(MemoryScheduler())}, Redactor())
+    for change in ({}, {"schedules": desk, "offered": lambda _tokens: []}):
+        scene.parts = dataclasses.replace(scene.parts, **change)
+
+        async def script(work):
+            await asyncio.sleep(1)
+            return work.status()["schedules"]
+
+        assert scene.play(script) is None
+    assert {tuple(each.hello.schedulers) for each in brain.of(scene.kit.HelloReceived)} == {()}
+
+
+@pytest.mark.parametrize(
+    ("version", "way", "expected"),
+    [
+        ("1.13.0", "ws", True),
+        ("1.8.0", "ws", True),
+        ("", "ws", True),
+        ("2.0.0", "ws", True),
+        ("1.7.9", "ws", False),
+        ("1.0.6", "ws", False),
+        ("1.13.0", "longpoll", False),
+    ],
+)
+def test_brains_that_take_schedules(scene, brain, version, way, expected):
+    """By WebSocket, from 1.8 on."""
+
+    async def script(work):
+        await asyncio.sleep(1)
+        brain.way = way
+        work._supervisor.connection.session.brain_version = version
+        return work._brain_takes_schedules()
+
+    assert scene.play(script) is expected
+
+
+def test_engine_whose_schedulers_fail_does_not_end_the_agent(scene, brain):
+    """The schedulers of the others are offered all the same."""
+    no_schedulers, no_tokens = Adapter(), MemoryScheduler(name="other")
+    no_schedulers.schedulers = no_tokens.capabilities = lambda: 1 // 0
+    engines = {"a": no_schedulers, "b": Adapter(no_tokens), "c": Adapter(MemoryScheduler())}
+    desk = NativeSchedules(engines, Redactor())
+    scene.parts = dataclasses.replace(scene.parts, schedules=desk)
+
+    async def script(work):
+        await asyncio.sleep(1)
+
+    scene.play(script)
+    assert brain.of(scene.kit.HelloReceived)[0].hello.schedulers == ["celery-beat"]

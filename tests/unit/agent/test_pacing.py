@@ -39,33 +39,36 @@ def test_what_does_not_fit_is_halved(entries, expected):
     assert pacing.batch_entries == expected
 
 
-def test_blame_closes_in_on_one_entry():
-    """Each blamed batch leads to a quarter of its size, one at a time."""
+def test_suspicion_closes_in_on_one_entry():
+    """Each suspected batch leads to a quarter of its size, one at a time."""
     pacing = Pacing()
-    for size, expected in ((200, 50), (50, 12), (12, 3), (3, 1)):
-        assert not pacing.blamed(range(size), is_proven=True)
+    assert not pacing.is_cautious
+    for size, expected in ((200, 50), (50, 12), (12, 3), (3, 1), (1, 1)):
+        pacing.suspected(size)
         assert (pacing.batch_entries, pacing.window) == (expected, 1)
+        assert pacing.is_cautious
 
 
-def test_one_entry_is_given_up_after_three_proven_offences():
-    """Only connections that worked otherwise count against an entry."""
+def test_suspicion_never_enlarges():
+    """A batch made small for another reason stays small."""
     pacing = Pacing()
-    verdicts = [pacing.blamed([7], is_proven=proven) for proven in (True, False, True, True)]
-    assert verdicts == [False, False, False, True]
+    pacing.did_not_fit(4)
+    pacing.suspected(100)
+    assert pacing.batch_entries == 2
 
 
-def test_another_entry_starts_with_a_clean_record():
-    """Offences are counted per entry."""
+def test_stalls_halve_down_to_one_entry():
+    """A brain that stops reading gets less and less at a time."""
     pacing = Pacing()
-    pacing.blamed([7], is_proven=True)
-    pacing.blamed([7], is_proven=True)
-    assert not pacing.blamed([8], is_proven=True)
+    for _ in range(10):
+        pacing.stalled()
+    assert (pacing.batch_entries, pacing.window) == (1, 4)
 
 
 def test_window_opens_again_at_full_size():
-    """After blame, several batches are out again once full batches are acked."""
+    """After suspicion, several batches are out again once full batches are acked."""
     pacing = Pacing()
-    pacing.blamed(range(200), is_proven=True)
+    pacing.suspected(200)
     for _ in range(3):
         pacing.acked(0.1)
     assert (pacing.batch_entries, pacing.window) == (200, 4)

@@ -63,3 +63,19 @@ def test_replacements_are_bounded():
     """Threads are not added without end."""
     pool = WorkerPool(1)
     assert [pool.replace_stuck() for _ in range(13)] == [True] * 12 + [False]
+
+
+def test_pool_outlives_a_time_without_threads(monkeypatch):
+    """Jobs that found no thread run as soon as one can be started."""
+    pool, seen = WorkerPool(1), queue.Queue()
+
+    def refuse(thread):
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", refuse)
+        pool.submit(lambda: seen.put(1))
+        assert pool.replace_stuck()
+    pool.submit(lambda: seen.put(2))
+    assert [seen.get(timeout=WAIT_S), seen.get(timeout=WAIT_S)] == [1, 2]
+    pool.close()

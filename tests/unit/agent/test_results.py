@@ -6,8 +6,23 @@ import json
 
 import pytest
 
-from z4j_otel.agent.results import command_key, decode_result, encode_result, readdress
-from z4j_otel.commands import Command, CommandResult, CommandStatus
+from z4j_otel.agent.results import (
+    BEGUN_PREFIX,
+    Begun,
+    decode_begun,
+    decode_result,
+    encode_begun,
+    encode_result,
+    readdress,
+    without_begun,
+)
+from z4j_otel.commands import (
+    Command,
+    CommandResult,
+    CommandStatus,
+    command_key,
+    planned_task_id,
+)
 from z4j_otel.errors import FrameMalformed
 
 COMMAND = Command("c-1", "retry_task", claim_token="claim")
@@ -66,3 +81,16 @@ def test_second_command_of_a_firing_is_told_as_duplicate():
         "deduplicated": True,
         "dedup_key": "fire:f",
     }
+
+
+def test_begun_command_is_told_from_one_that_has_ended():
+    """What it was begun with is its answer, with more for the next agent."""
+    failure = CommandResult(CommandStatus.FAILED, {"indeterminate": True}, "unknown")
+    body = encode_begun(COMMAND, "celery", failure)
+    assert body.startswith(BEGUN_PREFIX)
+    assert not encode_result(COMMAND, SUCCESS).startswith(BEGUN_PREFIX)
+    assert without_begun(body) == encode_result(COMMAND, failure)
+    expected = Begun("c-1", "claim", "retry_task", "celery", planned_task_id(COMMAND))
+    assert decode_begun(body) == expected
+    purge = Command("c-1", "purge_queue")
+    assert decode_begun(encode_begun(purge, "", failure)).task_id is None

@@ -10,7 +10,12 @@ import pytest
 from z4j_otel.agent.connection import Ended
 from z4j_otel.agent.diagnosis import Phase
 from z4j_otel.agent.supervisor import LinkState, Supervisor
-from z4j_otel.errors import ConnectFailed, ConnectionLost, SignatureInvalid
+from z4j_otel.errors import (
+    ConnectFailed,
+    ConnectionLost,
+    ConnectionSuperseded,
+    SignatureInvalid,
+)
 from z4j_otel.transport.backoff import Backoff
 
 
@@ -21,7 +26,7 @@ class Life:
         self.seconds, self.error, self.gets_proven, self.gets_stable = script
         self.on_proven, self.on_stable = on_proven, on_stable
         self.phase = Phase(self.gets_proven, self.gets_proven)
-        self.woken = 0
+        self.woken = self.renewed = 0
 
     async def run(self):
         """Run for a while."""
@@ -35,6 +40,10 @@ class Life:
     def wake(self):
         """Count the wake-up."""
         self.woken += 1
+
+    def renew(self):
+        """Count the renewal."""
+        self.renewed += 1
 
 
 REFUSED = (0, ConnectFailed("refused"), False, False)
@@ -74,13 +83,13 @@ class Scene:
 @pytest.fixture
 def scene(loop, ledger, caplog):
     """Return a supervisor, with its log recorded from DEBUG on."""
-    caplog.set_level(logging.DEBUG, "z4j_otel.agent.supervisor")
+    caplog.set_level(logging.DEBUG, "z4j_otel.agent")
     return Scene(loop, ledger)
 
 
 def levels(caplog):
     """Return the levels of what the supervisor logged."""
-    return [r.levelname for r in caplog.records if r.name.endswith("supervisor")]
+    return [r.levelname for r in caplog.records if r.name.endswith(("supervisor", "news"))]
 
 
 def test_pauses_grow_until_connected(scene):
@@ -157,16 +166,29 @@ def test_wake_reaches_the_connection(scene):
     assert woken == [1]
 
 
+def test_renewal_reaches_the_connection(scene):
+    """As a wake-up does; before the first connection there is nothing to renew."""
+    scene.supervisor.renew()
+    renewed = []
+    scene.run(
+        2,
+        (1, scene.supervisor.renew),
+        (1.5, lambda: renewed.append(scene.supervisor.connection.renewed)),
+    )
+    assert renewed == [1]
+
+
 def test_description(scene):
     """Status displays get the state, the problem in words and the row of failures."""
     scene.scripts = [BAD_TOKEN]
     seen = []
-    scene.run(5, (2, lambda: seen.append(scene.supervisor.describe())))
+    scene.run(5, (2, lambda: seen.append(scene.supervisor.describe(0))))
     (described,) = seen
     assert described["state"] == "waiting"
     assert "Z4J_TOKEN" in described["problem"]
     assert described["failures_in_a_row"] == {"auth": 1}
     assert described["brain_version"] is None
+    assert described["next_attempt_in_s"] == 8
 
 
 def test_unexpected_errors_have_their_traceback_at_debug(scene, caplog):
@@ -174,3 +196,45 @@ def test_unexpected_errors_have_their_traceback_at_debug(scene, caplog):
     scene.scripts = [(0, ZeroDivisionError("x"), False, False)]
     scene.run(0.5)
     assert levels(caplog) == ["DEBUG", "WARNING"]
+
+
+def test_superseded_connection_is_followed_at_once(loop, ledger, caplog):
+    """A transport that has a better connection open is asked for it without pause or complaint."""
+    scene = Scene(loop, ledger)
+    scene.scripts = [(5, ConnectionSuperseded(), True, True)]
+    scene.run(10)
+    assert scene.opened_at == [0, 5]
+    assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
+    assert scene.supervisor.streaks == {}
+
+
+def test_connection_that_does_not_last_is_told_once(scene, caplog):
+    """A brain that accepts and refuses in turn gets two lines, and one when it is well."""
+    young = (3, ConnectionLost(4403), True, False)
+    scene.scripts = [young] * 5 + [(1e6, ConnectionLost(1012), True, True)]
+    scene.run(400)
+    told = [level for level in levels(caplog) if level != "DEBUG"]
+    assert told == ["INFO", "WARNING", "INFO"]
+
+
+def test_pause_asked_for_by_the_server(scene):
+    """Retry-After of a proxy decides the next attempt."""
+    scene.scripts = [(0, ConnectFailed("x", http_status=503, retry_after_s=45), False, False)]
+    scene.run(60)
+    assert scene.opened_at == [0, 45]
+
+
+def test_evictions_after_long_lives_still_slow_down(scene):
+    """Stable sessions that end by eviction do not reset the pause between them."""
+    evicted = (30, ConnectionLost(4002), True, True)
+    scene.scripts = [evicted] * 4
+    scene.run(700)
+    assert scene.opened_at == [0, 60, 150, 300, 570]
+
+
+def test_superseded_connection_is_no_failure(scene, caplog):
+    """When the transport has a better connection open, it is taken at once and in silence."""
+    scene.scripts = [(5, ConnectionSuperseded(), True, True)]
+    scene.run(60)
+    assert scene.opened_at == [0, 5]
+    assert levels(caplog) == ["INFO"]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import json
 import socket
-import threading
 from types import SimpleNamespace
 
 import pytest
@@ -13,16 +12,17 @@ from click.testing import CliRunner
 from rich.console import Console
 
 from z4j_otel.cli.brain import command, print_events, show_table
+from z4j_otel.cli.stopping import StopRequest
 from z4j_otel.config import load_config
 from z4j_otel.devbrain.brain import DevBrain
 
 
 @pytest.fixture
 def ended():
-    """Return an event that has already asked the command to end."""
-    event = threading.Event()
-    event.set()
-    return event
+    """Return a request that has already asked the command to end."""
+    request = StopRequest()
+    request.set()
+    return request
 
 
 def test_the_brain_prints_what_an_agent_needs(ended):

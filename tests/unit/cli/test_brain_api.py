@@ -16,6 +16,7 @@ class TableBrain:
     def __init__(self, answers):
         self.answers = {key: list(value) for key, value in answers.items()}
         self.calls = []
+        self.pauses = []
         self.is_logged_in = False
 
     def __call__(self, request):
@@ -38,8 +39,9 @@ def client():
 
     def make(answers):
         brain = TableBrain(answers)
+        transport = httpx.MockTransport(brain)
         api = BrainApi(
-            "http://brain", "e", "p", project="shop", transport=httpx.MockTransport(brain)
+            "http://brain", "e", "p", project="shop", transport=transport, sleep=brain.pauses.append
         )
         made.append(api)
         return api, brain
@@ -56,6 +58,19 @@ def test_a_session_that_has_run_out_is_renewed(client):
     assert api.list_all("agents") == []
     assert [call[1] for call in brain.calls][1] == "/auth/login"
     assert brain.calls[-1][3]["x-csrf-token"] == "c5rf"
+
+
+def test_a_busy_brain_is_asked_again_to_make_a_project(client):
+    """It answers 500 while its database is locked; any other error is one, and so is the fifth."""
+    answers = [(500, None), (201, {}), (409, None), *[(500, None)] * 5]
+    api, brain = client({("POST", "/projects"): answers})
+
+    api.create_project()
+    assert brain.pauses == [1]
+    for status in (409, 500):
+        with pytest.raises(ApiError, match=f"answered with {status}"):
+            api.create_project()
+    assert brain.pauses == [1] * 5
 
 
 def test_all_pages_are_read(client):
@@ -110,6 +125,14 @@ def test_a_command_is_followed_to_its_end(client):
         }
     )
     assert api.run_command("retry-task", agent_id="a")["status"] == "completed"
+
+
+def test_a_task_id_may_hold_anything(client):
+    """Applications make up ids; what is special in an address must not change the address."""
+    path = "/projects/shop/tasks/celery/order 17: Größe?#"
+    api, brain = client({("GET", path): [(200, {"id": 1})]})
+    assert api.task("order 17: Größe?#") == {"id": 1}
+    assert brain.calls[-1][2] == {}
 
 
 def test_a_task_is_waited_for(client):

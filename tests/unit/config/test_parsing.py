@@ -45,6 +45,9 @@ GOOD = [
     (row(Kind.PATTERNS), ["a{1,2}"], ("a{1,2}",)),
     (row(Kind.TAGS), "team=pay, zone=a=b", {"team": "pay", "zone": "a=b"}),
     (row(Kind.TAGS), {"n": 1}, {"n": "1"}),
+    (row(Kind.COMMANDS), "retry_task, -schedule.*", ("retry_task", "-schedule.*")),
+    (row(Kind.COMMANDS), "none", ("none",)),
+    (row(Kind.COMMANDS), ["-schedule.external.mutate"], ("-schedule.external.mutate",)),
 ]
 BAD = [
     (row(Kind.TEXT, maximum=3), "abcd", "1 to 3 printable"),
@@ -82,6 +85,8 @@ BAD = [
     (row(Kind.NAMES), ["x"] * 65, "at most 64"),
     (row(Kind.NAMES), [5], "texts of at most 512"),
     (row(Kind.PATTERNS), "(", "regular expressions"),
+    (row(Kind.COMMANDS), "-purge_que", "purge_queue"),
+    (row(Kind.COMMANDS), "none,retry_task", "expected none, or"),
     (row(Kind.TAGS), "team", "key=value"),
     (row(Kind.TAGS), "=x", "key=value"),
     (row(Kind.TAGS), {"k": "v" * 257}, "at most 256"),

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from z4j_otel.config import is_configured
+from z4j_otel.config import is_configured, is_strict_mode
 
 BRAIN = {"Z4J_BRAIN_URL": "http://localhost", "Z4J_TOKEN": "t"}
 
@@ -44,3 +44,11 @@ def test_asking_imports_nothing_heavy():
     ).stdout
 
     assert printed.strip() == str(["z4j_otel", "z4j_otel.config", "z4j_otel.config.presence"])
+
+
+@pytest.mark.parametrize(
+    ("value", "is_strict"), [("1", True), (" Yes ", True), ("0", False), ("", False)]
+)
+def test_strict_mode_is_read_without_settings(value: str, is_strict: bool) -> None:
+    """It must be known before anything can be wrong."""
+    assert is_strict_mode({"Z4J_STRICT_MODE": value}) is is_strict

@@ -50,6 +50,17 @@ def test_each_source_beats_the_ones_behind_it(file):
     assert project({}, ENVIRON, {}) == "from-file"
 
 
+def test_a_pinned_environment_beats_the_applications_code(file):
+    """A drill's processes keep to its brain, whatever the application is set to."""
+    environ = {**ENVIRON, "Z4J_OTEL_PINNED": "1"}
+    given = {"brain_url": "https://own.example.com", "token": "own"}
+
+    config = load_config(given, environ, file, host_settings={"project_id": "own"})
+
+    assert config.brain_url == "https://brain.example.com"
+    assert (config.token, config.project_id) == (Secret("t0ken-value"), "default")
+
+
 def test_sources_are_remembered(file):
     """Every value that is no default knows where it came from."""
     config = load_config({"agent_name": "a"}, {**ENVIRON, "Z4J_CONFIG": str(file)})

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 import msgspec
 
 from z4j_otel.cli.real_brain import RealBrain
+from z4j_otel.devbrain.brain import DevBrain
 from z4j_otel.devbrain.server import BrainThread
 
 __all__ = ["BrainView", "EmbeddedBrain", "InstalledBrain"]
@@ -84,27 +85,37 @@ class EmbeddedBrain:
     ) -> None:
         self._thread.__exit__(kind, error, trace)
 
+    @property
+    def inner(self) -> DevBrain:
+        """The brain itself, with its faults."""
+        return self._thread.brain
+
+    @property
+    def port(self) -> int:
+        """Where it listens, on 127.0.0.1."""
+        return int(self._thread.url.rpartition(":")[2])
+
     def environment(self) -> Mapping[str, str]:
         """Return the variables an agent needs."""
         return self._thread.env()
 
     def task(self, task_id: str) -> dict[str, Any] | None:
         """Return a task's row, or None while there is none."""
-        row = self._thread.brain.task("celery", task_id)
+        row = self.inner.task("celery", task_id)
         return None if row is None else msgspec.structs.asdict(row)
 
     def events(self, task_id: str) -> list[dict[str, Any]]:
         """Return a task's events in the order they arrived."""
-        events = self._thread.brain.events(task_id)
+        events = self.inner.events(task_id)
         return [{"kind": event.kind, "data": event.data} for event in events]
 
     def workers(self) -> list[str]:
         """Return the names of the workers it knows."""
-        return [worker.name for worker in self._thread.brain.workers()]
+        return [worker.name for worker in self.inner.workers()]
 
     def command(self, action: str, task_id: str, timeout_s: float) -> dict[str, Any]:
         """Issue a command and wait for its end."""
-        issued = self._thread.brain.issue(action, engine="celery", task_id=task_id)
+        issued = self.inner.issue(action, engine="celery", task_id=task_id)
         ended = issued.wait(timeout_s)
         return {"status": ended.status.value, "result": ended.result, "error": ended.error}
 

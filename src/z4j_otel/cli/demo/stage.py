@@ -13,7 +13,7 @@ from types import TracebackType
 
 from z4j_otel.errors import Z4JOtelError
 
-__all__ = ["WORKER_NAME", "Stage", "StageError"]
+__all__ = ["WORKER_NAME", "Stage", "StageError", "instrumented"]
 
 WORKER_NAME = "shop@demo"
 _APP = "z4j_otel.cli.workload.app"
@@ -45,6 +45,8 @@ class Stage:
         variables: Mapping[str, str] | None = None,
         app: str = _APP,
         is_wrapped: bool = True,
+        worker_name: str = WORKER_NAME,
+        cwd: Path | None = None,
     ) -> None:
         """Prepare; nothing runs yet.
 
@@ -58,15 +60,19 @@ class Stage:
             app: Module of the worker's application.
             is_wrapped: Whether the worker runs under ``opentelemetry-instrument``; if not,
                 its application hooks itself.
+            worker_name: What the worker calls itself.
+            cwd: Where the processes run; in the folder when None.
         """
         self.folder = folder
+        self.cwd = cwd or folder
         self.log_path = folder / "worker.log"
         self._broker = broker
         self._options = worker_options
         self._app = app
         self._is_wrapped = is_wrapped
+        self._worker_name = worker_name
         self._log_begin = 0
-        self._env = self._environment(agent, variables or {})
+        self.environment = self._environment(agent, variables or {})
         self._worker: subprocess.Popen[bytes] | None = None
 
     def _environment(self, agent: Mapping[str, str], more: Mapping[str, str]) -> dict[str, str]:
@@ -101,13 +107,13 @@ class Stage:
 
     def start(self) -> None:
         """Start the worker; it is ready some seconds later."""
-        celery = _instrumented("celery")[0 if self._is_wrapped else 1 :]
+        celery = instrumented("celery")[0 if self._is_wrapped else 1 :]
         with self.log_path.open("ab") as log:
             self._log_begin = log.tell()
             self._worker = subprocess.Popen(  # noqa: S603 -- our own module
-                [*celery, "-A", self._app, "worker", "--hostname", WORKER_NAME,
+                [*celery, "-A", self._app, "worker", "--hostname", self._worker_name,
                  "--loglevel=INFO", *self._options],
-                env=self._env, cwd=self.folder, stdin=subprocess.DEVNULL, stdout=log,
+                env=self.environment, cwd=self.cwd, stdin=subprocess.DEVNULL, stdout=log,
                 stderr=subprocess.STDOUT, start_new_session=True,
             )  # fmt: skip
 
@@ -116,6 +122,11 @@ class Stage:
         """The worker's main process."""
         assert self._worker is not None
         return self._worker.pid
+
+    @property
+    def has_worker(self) -> bool:
+        """Whether the worker's main process lives."""
+        return self._worker is not None and self._worker.poll() is None
 
     def is_ready(self) -> bool:
         """Whether the worker takes tasks.
@@ -157,8 +168,8 @@ class Stage:
             StageError: It failed.
         """
         done = subprocess.run(  # noqa: S603 -- our own module
-            [*_instrumented("python"), *arguments],
-            env=self._env, cwd=self.folder, capture_output=True, text=True, check=False,
+            [*instrumented("python"), *arguments],
+            env=self.environment, cwd=self.cwd, capture_output=True, text=True, check=False,
         )  # fmt: skip
         if done.returncode:
             raise StageError("the publisher failed", done.stderr)
@@ -170,7 +181,7 @@ class Stage:
             "import sys; from z4j_otel.cli.workload.app import app; app.control.revoke(sys.argv[1])"
         )
         subprocess.run(  # noqa: S603 -- our own code
-            [sys.executable, "-c", code, task_id], env=self._env, cwd=self.folder, check=True
+            [sys.executable, "-c", code, task_id], env=self.environment, cwd=self.cwd, check=True
         )
 
     def stop(self, signal_number: int = signal.SIGTERM) -> int | None:
@@ -193,14 +204,24 @@ class Stage:
                 self._worker.wait()
         return self._worker.returncode
 
+    def kill(self, *, whole_group: bool) -> None:
+        """SIGKILL the worker's main process, or with it all its children at once."""
+        assert self._worker is not None
+        (os.killpg if whole_group else os.kill)(self._worker.pid, signal.SIGKILL)
+        self._worker.wait()
+
     def log(self, lines: int = 40) -> str:
         """Return the end of the worker's log."""
         text = self.log_path.read_text("utf-8", "replace") if self.log_path.exists() else ""
         return "\n".join(text.splitlines()[-lines:])
 
 
-def _instrumented(program: str) -> list[str]:
-    """Return the command line that runs a program of our environment instrumented."""
+def instrumented(program: str) -> list[str]:
+    """Return the command line that runs a program of our environment instrumented.
+
+    Args:
+        program: Its name beside the interpreter; ``python`` is the interpreter itself.
+    """
     folder = Path(sys.executable).parent
     target = sys.executable if program == "python" else str(folder / program)
     return [str(folder / "opentelemetry-instrument"), target]

@@ -13,6 +13,7 @@ import uuid
 from pathlib import Path
 from typing import Any, NoReturn
 
+from billiard import current_process
 from celery import Celery
 from celery.exceptions import Ignore, Reject
 from kombu.transport import filesystem
@@ -42,10 +43,16 @@ class OutOfStock(Exception):
     """An application's own error."""
 
 
+_RESULTS = "z4j_otel.cli.workload.results:Results"
+
+
 def _configure(celery: Celery) -> None:
     directory = Path(os.environ.get("Z4J_OTEL_DEMO_DIR", "."))
     broker = os.environ.get("Z4J_OTEL_DEMO_BROKER")
-    backend = os.environ.get("Z4J_OTEL_DEMO_RESULTS") or f"db+sqlite:///{directory / 'results.db'}"
+    backend = (
+        os.environ.get("Z4J_OTEL_DEMO_RESULTS")
+        or f"{_RESULTS}+sqlite:///{directory / 'results.db'}"
+    )
     if not broker:
         messages, control = directory / "messages", directory / "control"
         for folder in (messages, control):
@@ -140,7 +147,8 @@ def _die_at_once() -> None:
     SIGTERM: on a busy machine that hits a child which holds the lock, and the pool stands
     still for ever. A child that is gone at once holds nothing.
     """
-    if app.conf.broker_url == "filesystem://":
+    in_pool_child = current_process().name != "MainProcess"
+    if in_pool_child and app.conf.broker_url == "filesystem://":
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 

@@ -37,6 +37,8 @@ def differences(
     Returns:
         One line per difference; empty when all is as it should be.
     """
+    if not scenario.events:
+        return [] if row is None and not events else ["the brain knows a task that never was"]
     if row is None:
         return ["the brain does not know the task"]
     return [
@@ -84,8 +86,14 @@ def _event_differences(
     kinds = [str(event["kind"]) for event in events if event["kind"] != "task.sent"]
     if (kinds if is_ordered else Counter(kinds)) != (expected if is_ordered else Counter(expected)):
         yield f"events are {story_of(events)!r}, not {scenario.events!r}"
-    if not any(event["kind"] == "task.sent" for event in events):
-        yield "the publish is missing (task.sent)"
+    if scenario.is_published != any(event["kind"] == "task.sent" for event in events):
+        is_missing = scenario.is_published
+        yield f"the publish {'is missing' if is_missing else 'never was'} (task.sent)"
     causes = {event["data"].get("cause") for event in events if event["kind"] == "task.failed"}
     if scenario.cause is not None and causes != {scenario.cause}:
         yield f"cause is {causes}, not {scenario.cause!r}"
+    for kind, said in scenario.data.items():
+        told = [event["data"] for event in events if event["kind"] == f"task.{kind}"]
+        for key, value in said.items():
+            if not any(key in data and _matches(value, data[key]) for data in told):
+                yield f"{kind}.{key} is {[data.get(key) for data in told]!r}, not {value!r}"

@@ -31,7 +31,8 @@ class Scenario:
     send: Callable[[Celery, Path], Any]
     """Publishes it; returns the result handle of the task that is looked at."""
     events: str
-    """The kinds of its events in order, without ``task.sent``, short and space-separated."""
+    """The kinds of its events in order, without ``task.sent``, short and space-separated.
+    Empty for a task that nobody may hear of."""
     state: str
     """The final state of the task's row."""
     task: str = "shop.add"
@@ -42,6 +43,11 @@ class Scenario:
     """``data.cause`` of its failure."""
     is_root: bool = True
     """Whether it has no parent task."""
+    is_published: bool = True
+    """Whether a message is sent for it; an eager run has none."""
+    data: Mapping[str, Mapping[str, Any]] = field(default_factory=lambda: _NOTHING)
+    """More that an event says, by its short kind. It is enough that one event of this kind
+    says so; ``...`` asks only for the key."""
 
 
 def _task(name: str, *args: Any, **kwargs: Any) -> Callable[[Celery, Path], Any]:

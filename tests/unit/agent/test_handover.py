@@ -1,0 +1,48 @@
+"""What an owner hands to its agent process."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import msgspec
+
+from z4j_otel.agent.handover import Handover, pack_settings, unpack_settings
+from z4j_otel.config import load_config
+
+SECRET = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="
+REQUIRED = {"brain_url": "http://127.0.0.1:1", "token": "tok-1", "hmac_secret": SECRET}
+
+
+def test_settings_survive_the_line():
+    """Every kind of setting comes out as it went in."""
+    config = load_config(
+        {
+            **REQUIRED,
+            "home": "/tmp/x",
+            "tags": {"team": "a,b"},
+            "engines": ["celery"],
+            "redaction_extra_key_patterns": ["a,b", "c"],
+            "dev_mode": True,
+            "heartbeat_seconds": 7.5,
+            "buffer_max_events": 5000,
+        },
+        {},
+    )
+    packed = json.loads(json.dumps(pack_settings(config)))
+    assert unpack_settings(packed) == config
+    assert config.home == Path("/tmp/x")
+
+
+def test_the_environment_plays_no_part(monkeypatch):
+    """The agent process has exactly its owner's settings."""
+    config = load_config(REQUIRED, {})
+    monkeypatch.setenv("Z4J_HEARTBEAT_SECONDS", "9")
+    assert unpack_settings(pack_settings(config)) == config
+
+
+def test_a_handover_shows_no_secret():
+    """It may be printed by accident."""
+    given = Handover("/tmp/l", dict(REQUIRED), {"celery": ["x"]}, {}, 20)
+    assert "tok-1" not in repr(given)
+    assert msgspec.convert(msgspec.to_builtins(given), Handover) == given

@@ -1,0 +1,163 @@
+"""The place of a process: what it writes to, and where it goes when that is gone."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+from z4j_otel.agent import seat as module
+from z4j_otel.agent.seat import Seat
+from z4j_otel.buffer.files import AgentFiles, find_abandoned, is_owner_alive
+from z4j_otel.config import AgentConfig, load_config
+from z4j_otel.events import EventKind, LifecycleRecord, TaskFacts
+from z4j_otel.journal.reader import JournalReader
+
+SECRET = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="
+RECORD = LifecycleRecord(EventKind.TASK_STARTED, TaskFacts("celery", "t1", "n"), 1)
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> AgentConfig:
+    """Return settings with a home of their own."""
+    return load_config(
+        {
+            "brain_url": "http://127.0.0.1:1",
+            "token": "t",
+            "hmac_secret": SECRET,
+            "home": str(tmp_path),
+        },
+        {},
+    )
+
+
+def records_in(journal_dir: Path) -> int:
+    """Count what was appended to a journal."""
+    reader = JournalReader(journal_dir)
+    count = len(reader.read(1000, 1 << 30).records)
+    reader.close()
+    return count
+
+
+def orphan(config: AgentConfig) -> Seat:
+    """Return a guest's seat whose owner has died and been adopted by somebody."""
+    owner = Seat.owner(config)
+    guest = Seat.guest_of(owner.journal_dir, config)
+    assert guest is not None
+    assert owner.files is not None
+    assert owner.files.remove()
+    return guest
+
+
+def test_an_orphan_writes_to_a_living_agent_of_its_deployment(config: AgentConfig) -> None:
+    """Its agent knows the tasks and delivers at once."""
+    guest, next_owner = orphan(config), Seat.owner(config)
+    guest.sink.emit(RECORD)
+    assert records_in(next_owner.journal_dir) == 1
+    guest.journal.close()
+    assert next_owner.files is not None
+    next_owner.files.close()
+
+
+def test_an_orphan_alone_writes_where_the_next_agent_looks(
+    config: AgentConfig, tmp_path: Path
+) -> None:
+    """It makes files and gives them up at once; nothing is held."""
+    guest = orphan(config)
+    guest.sink.emit(RECORD)
+    (found,) = find_abandoned(tmp_path, config.deployment)
+    assert records_in(found.journal_dir) == 1
+    guest.journal.close()
+    found.close()
+
+
+def test_a_stray_process_has_no_files_and_is_found(config: AgentConfig, tmp_path: Path) -> None:
+    """A pool child without an owner must not become one."""
+    stray = Seat.stray(config)
+    stray.sink.emit(RECORD)
+    assert not stray.is_owner
+    assert not is_owner_alive(stray.journal_dir)
+    (found,) = find_abandoned(tmp_path, config.deployment)
+    assert records_in(found.journal_dir) == 1
+    stray.journal.close()
+    found.close()
+
+
+def test_a_journal_that_somebody_removed_is_made_again(config: AgentConfig) -> None:
+    """The agent lives and reads the name, so that is where to write."""
+    owner = Seat.owner(config)
+    shutil.rmtree(owner.journal_dir)
+    owner.sink.emit(RECORD)
+    assert records_in(owner.journal_dir) == 1
+    owner.journal.close()
+    assert owner.files is not None
+    owner.files.close()
+
+
+def test_a_home_that_somebody_removed_is_made_again(config: AgentConfig, tmp_path: Path) -> None:
+    """The records then lie in files of their own, for any agent to adopt."""
+    owner = Seat.owner(config)
+    shutil.rmtree(tmp_path)
+    owner.sink.emit(RECORD)
+    (found,) = find_abandoned(tmp_path, config.deployment)
+    assert records_in(found.journal_dir) == 1
+    owner.journal.close()
+    found.close()
+
+
+def test_a_journal_that_is_being_retired_is_not_made_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its lock goes right after it; whoever made it in between goes elsewhere."""
+    answers = [True, False]
+    monkeypatch.setattr(module, "is_owner_alive", lambda journal_dir: answers.pop(0))
+    assert not module._made_again(tmp_path / "j")
+    assert not (tmp_path / "j").exists()
+
+
+def test_a_journal_made_again_while_it_is_retired_is_adopted(tmp_path: Path) -> None:
+    """Whoever removed the lock finds the journal and leaves a lock again."""
+    files = AgentFiles.claim(tmp_path, 1, "shop")
+    unlink = Path.unlink
+
+    def unlink_and_return(path: Path, missing_ok: bool = False) -> None:
+        unlink(path, missing_ok=missing_ok)
+        if path == files.lock_path:
+            (tmp_path / "buffer-1.journal").mkdir()
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(Path, "unlink", unlink_and_return)
+        assert files.remove()
+    (found,) = find_abandoned(tmp_path, "shop")
+    assert found.key == files.key
+    found.close()
+
+
+def test_an_owner_whose_home_takes_no_files_sits_in_the_stand_in(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """One line tells where, and what to do; where nothing is left to try, it is an error."""
+    home = tmp_path / "full"
+    settings = {"brain_url": "http://127.0.0.1:1", "token": "t", "hmac_secret": SECRET}
+    config = load_config({**settings, "home": str(home)}, {})
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    claim = AgentFiles.claim
+
+    def no_space(where: Path, *args: object, **more: object) -> AgentFiles:
+        if where == home:
+            raise OSError(28, "No space left on device")
+        return claim(where, *args, **more)
+
+    monkeypatch.setattr(AgentFiles, "claim", no_space)
+    for _ in range(2):
+        seat = Seat.owner(config)
+        assert seat.files is not None
+        assert seat.journal_dir.parent.name == f"z4j-{os.geteuid()}"
+        assert seat.files.remove()
+    (line,) = caplog.messages
+    assert f"home directory {home} cannot be used (No space left on device)" in line
+    home = seat.journal_dir.parent
+    with pytest.raises(OSError, match="No space"):
+        Seat.owner(config)
