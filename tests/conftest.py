@@ -12,10 +12,14 @@ import secrets
 import shutil
 import socket
 import subprocess
+import threading
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
+from celery import _state
+from hypothesis import HealthCheck, settings
+from kombu import pools
 
 from z4j_otel.cli.real_brain import BrainNotFound, RealBrain, find_brain
 
@@ -23,6 +27,10 @@ ROOT = Path(__file__).parent.parent
 SKIPPED = "service missing: "
 REQUIRED = os.environ.get("Z4J_REQUIRE_SERVICES", "") not in {"", "0"}
 FOR_THE_TESTS = {"Z4J_BRAIN_BIN", "Z4J_REQUIRE_SERVICES"}
+
+# How long an example takes says more about the machine than about the code.
+settings.register_profile("z4j", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("z4j")
 
 
 def pytest_configure():
@@ -49,6 +57,22 @@ def pytest_terminal_summary(terminalreporter):
             counts[service] = counts.get(service, 0) + 1
     for service, count in sorted(counts.items()):
         terminalreporter.write_line(f"NOT RUN: {count} tests, {service}", yellow=True)
+    _say_model_steps(terminalreporter)
+
+
+def _say_model_steps(terminalreporter):
+    """Say how much the stateful tests did, which note it as properties of their reports."""
+    sums: dict[str, int] = {}
+    for outcome in ("passed", "failed"):
+        for report in terminalreporter.stats.get(outcome, []):
+            for name, value in report.user_properties:
+                if report.when == "call" and name.startswith("model_"):
+                    sums[name] = sums.get(name, 0) + value
+    if sums:
+        terminalreporter.write_line(
+            f"STATEFUL: {sums['model_steps']} steps of model tests, "
+            f"{sums['model_deaths']} processes killed at a system call or between two"
+        )
 
 
 @pytest.fixture(autouse=True)
@@ -60,11 +84,51 @@ def own_log_level():
     logger.setLevel(level)
 
 
+@pytest.fixture(autouse=True)
+def own_shared_tasks():
+    """Forget the tasks a test shared, which every later Celery app would have, too."""
+    before = set(_state._on_app_finalizers)
+    yield
+    _state._on_app_finalizers.intersection_update(before)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def own_broker_pools():
+    """Close kombu's pools after a module: it has one for each URL, which all apps share."""
+    yield
+    pools.reset()
+
+
+@pytest.fixture(autouse=True)
+def no_closed_broker_pool():
+    """Forget the pools that a test has closed: the next app with this URL makes its own."""
+    yield
+    for group in (pools.connections, pools.producers):
+        for key in [key for key, pool in group.items() if pool._closed]:
+            dict.pop(group, key)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def no_agent_left():
+    """See that a module ends every agent that its tests start."""
+    yield
+    left = [thread for thread in threading.enumerate() if thread.name.startswith("z4j")]
+    for thread in left:
+        thread.join(5)  # some look something up once, and end
+    assert not any(thread.is_alive() for thread in left), f"nobody ended {left}"
+
+
 def missing(service):
     """Skip the test for want of a server, or fail it where servers are required."""
     if REQUIRED:
         pytest.fail(f"{SKIPPED}{service}", pytrace=False)
     pytest.skip(f"{SKIPPED}{service}")
+
+
+@pytest.fixture
+def service_missing():
+    """Return what a test calls that finds no program or right that it needs."""
+    return missing
 
 
 def listens(url):
@@ -114,6 +178,23 @@ def rabbitmq_url():
         yield f"{server}//"
     if is_own:
         rabbitmqctl("delete_vhost", name)
+
+
+@pytest.fixture(scope="session")
+def postgres_url():
+    """URL of a PostgreSQL database that is this run's own, dropped at the end."""
+    psycopg = pytest.importorskip("psycopg")
+    server = os.environ.get("TEST_POSTGRES_URL", "postgresql://postgres@127.0.0.1:5432")
+    place = urlsplit(server).netloc.rpartition("@")[2]
+    name = f"z4j_otel_test_{secrets.token_hex(4)}"
+    try:
+        admin = psycopg.connect(f"{server}/postgres", autocommit=True, connect_timeout=5)
+    except psycopg.OperationalError:
+        missing(f"no PostgreSQL at {place}; start postgresql")
+    with admin:
+        admin.execute(f'CREATE DATABASE "{name}"')
+        yield f"{server}/{name}"
+        admin.execute(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
 
 
 def rabbitmqctl(*arguments):

@@ -39,7 +39,9 @@ def run() -> dict[str, float]:
         ledger = Ledger(buffer_id="bench", runtime_id="bench")
         buffer = SqliteBuffer(home / "buffer.sqlite")
         reader = JournalReader(home / "journal")
-        importer = JournalImporter(reader, buffer, Arbiter(), source="bench", ledger=ledger)
+        importer = JournalImporter(
+            reader, buffer, Arbiter(recall=buffer.recall_story), source="bench", ledger=ledger
+        )
         agent = AgentRuntime(
             load_config(), buffer=buffer, importer=importer, redactor=Redactor(), ledger=ledger
         )

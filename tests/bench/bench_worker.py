@@ -47,8 +47,17 @@ class NoRedis(Exception):
 class Worker:
     """One worker under measurement, with the messages that wait for it."""
 
-    def __init__(self, name: str, redis: Redis, folder: Path, variables: dict[str, str]) -> None:
+    def __init__(
+        self,
+        name: str,
+        redis: Redis,
+        folder: Path,
+        variables: dict[str, str],
+        *,
+        concurrency: int = 2,
+    ) -> None:
         self.name = name
+        self._concurrency = concurrency
         self._redis = redis
         self._prefix = f"z4j-bench-{uuid.uuid4().hex[:8]}-{name}-"
         self._log = folder / f"{name}.log"
@@ -74,7 +83,7 @@ class Worker:
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(
                 [*launcher, str(_PROGRAMS / "celery"), "-A", "worker_app", "worker",
-                 "--pool=prefork", "--concurrency=2", "--loglevel=WARNING",
+                 "--pool=prefork", f"--concurrency={self._concurrency}", "--loglevel=WARNING",
                  f"--hostname={self.name}@bench"],
                 cwd=_HERE, env=self._env, stdout=log, stderr=subprocess.STDOUT,
             )  # fmt: skip

@@ -12,10 +12,12 @@ COMMON = {
     "worker": "the worker's name, or null; a host name with a dot stands in brackets, so that "
     "the brain does not take it for an e-mail address",
     "attempt": "0 for the first run, then counting retries",
+    "pid": "the process that runs it, in a start and in the ends of runs that began",
     "environment": "`Z4J_ENVIRONMENT`",
     "tags": "`Z4J_TAGS`, when set",
     "trace_id": "trace of the span of this step, where there is one; 32 hexadecimal digits",
     "span_id": "the span itself; 16 hexadecimal digits",
+    "reduced": "fields cut because the event did not fit the brain's largest frame, when any were",
     "parent_span_id": "its parent, where it has one",
     "trace_sampled": "whether the trace is sampled, so that a tracing backend has it",
     "observed_at": "true time of an event that was moved to the next free second",
@@ -46,10 +48,13 @@ DATA: dict[EventKind, dict[str, str]] = {
         **_LINEAGE,
         "queue_wait_ms": "from publish to arrival, milliseconds, by two clocks",
         "redelivered": "true when the broker says so",
+        "schedule": "the schedule that published it, when one did",
+        "shadow": "the name that Celery's log shows instead of the task's own",
         "synthesised": "true when the arrival itself was not seen",
     },
     EventKind.TASK_STARTED: {
         "prefetch_wait_ms": "from arrival to start, milliseconds",
+        "acks_late": "true when the broker delivers it again should the worker die",
     },
     EventKind.TASK_SUCCEEDED: {
         "result": "the result, redacted",
@@ -62,6 +67,7 @@ DATA: dict[EventKind, dict[str, str]] = {
         **_FAILURE,
         "cause": "one of the causes below",
         "expected": "true for an error listed in the task's `throws`",
+        "inferred": "true when no process lived to tell: the time is the last sign of life",
     },
     EventKind.TASK_RETRIED: {
         "retry_count": "number of the retry that follows",
@@ -70,6 +76,7 @@ DATA: dict[EventKind, dict[str, str]] = {
         "traceback": _FAILURE["traceback"],
         "runtime_ms": _FAILURE["runtime_ms"],
         "cause": "`worker_lost` or `time_limit` when the run did not ask for the retry itself",
+        "inferred": "true when no process lived to tell: the time is the last sign of life",
     },
     EventKind.TASK_REVOKED: {
         "terminated": "whether it was running",

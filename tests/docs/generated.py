@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import inspect
 import re
+from collections.abc import Iterable
 from pathlib import Path
 
 import click
 
+from z4j_otel.agent.metrics import METRICS
 from z4j_otel.buffer.base import DropReason
 from z4j_otel.cli.main import cli
-from z4j_otel.cli.workload.scenarios import SCENARIOS
+from z4j_otel.cli.workload.scenarios import SCENARIOS, Scenario
 from z4j_otel.config import SETTINGS, Setting
 from z4j_otel.config.parsing import Kind
 from z4j_otel.events import ATTEMPT_ENDS, Cause, EventKind
+from z4j_otel.transport.backoff import DELAYS
+from z4j_otel.transport.close_codes import FailureClass
 
+from ..truth.more import MORE  # noqa: TID252 -- the table of make truth
+from ..truth.values import VALUES  # noqa: TID252 -- as above
 from .event_data import COMMON, DATA
 
 __all__ = ["DOCS", "generated_pages"]
@@ -24,6 +30,7 @@ _NOTE = "<!-- Written by `make docs`; change the code instead. -->"
 _FORMS = {
     Kind.BOOLEAN: "`1`, `true`, `yes`, `on` or `0`, `false`, `no`, `off`",
     Kind.NAMES: "`name,name`",
+    Kind.COMMANDS: "`action,action`, `-action,-action` or `none`",
     Kind.PATTERNS: "regular expressions, with commas or one on each line",
     Kind.TAGS: "`key=value,key=value`",
     Kind.URL: "`http(s)://` or `ws(s)://`, host, port",
@@ -36,6 +43,16 @@ _CAUSES = {
     Cause.UNKNOWN_TASK: "the worker has no task of that name",
     Cause.REJECTED: "the task raised `Reject` without requeue, or its message cannot be read",
 }
+_ENTERED_BY = {
+    FailureClass.CONNECTION: "no connection, TLS trouble, HTTP 404 or 5xx, a break, no answer to"
+    " hello, nothing read or acknowledged; close codes 1000, 1001, 1006, 1011, 1012, 4408",
+    FailureClass.PROTOCOL: "1009, 4400, 4403 after other frames were accepted, 1011 before"
+    " `hello_ack`, a bad frame of the brain",
+    FailureClass.AUTH: "4003, 4401, 4403, HTTP 401 and 403",
+    FailureClass.INCOMPATIBLE: "4426, 4427",
+    FailureClass.CAPACITY: "4429, HTTP 429",
+    FailureClass.SLOT: "4002",
+}
 
 
 def generated_pages() -> dict[str, str]:
@@ -44,7 +61,16 @@ def generated_pages() -> dict[str, str]:
         "reference/config.md": _config(),
         "reference/cli.md": _cli(),
         "reference/events.md": _events(),
-        "guarantees.md": _filled("guarantees.md", {"truth": _truth(), "drops": _drops()}),
+        "reference/metrics.md": _metrics(),
+        "guarantees.md": _filled(
+            "guarantees.md",
+            {
+                "truth": _truth(SCENARIOS),
+                "truth-more": _truth(each for each in (*MORE, *VALUES) if each.events),
+                "drops": _drops(),
+                "pauses": _pauses(),
+            },
+        ),
     }
 
 
@@ -73,8 +99,8 @@ The first that has a value wins: argument, environment, file, default. An empty 
 `Z4J_TOKEN_FILE` and `Z4J_HMAC_SECRET_FILE` name files to read the secret from. A variable `Z4J_*`
 that nobody knows is told in a warning with the nearest name, or refused in strict mode.
 
-Accepted, and without effect in this version: `Z4J_TRANSPORT` and `Z4J_AGENT_ID`, as there is no
-HTTPS polling yet, and `Z4J_LOG_LEVEL` outside of `z4j-otel run`, where your logging settings hold.
+Accepted, and without effect: `Z4J_AGENT_ID`, and `Z4J_LOG_LEVEL` outside of `z4j-otel run`, where
+your logging settings hold.
 
 {_table(("variable", "what it does", "default", "form"), rows)}
 """
@@ -124,6 +150,8 @@ def _command(name: str, command: click.Command) -> str:
     if rows:
         parts.append(_table(("option", "value", "what it does"), rows))
     parts += [_prose(text) for text in (more, command.epilog) if text]
+    if isinstance(command, click.Group):
+        parts += [_command(f"{name} {each}", below) for each, below in command.commands.items()]
     return "\n\n".join(parts) + "\n"
 
 
@@ -180,10 +208,46 @@ def _keys(keys: dict[str, str]) -> str:
     return _table(("key", "value"), [(f"`{key}`", text) for key, text in keys.items()])
 
 
-def _truth() -> str:
+def _metrics() -> str:
+    rows = [
+        (
+            f"`{metric.name}`",
+            metric.kind.value,
+            f"`{metric.unit}`",
+            ", ".join(f"`{name}`" for name in metric.attributes),
+            metric.help,
+        )
+        for metric in METRICS
+    ]
+    return f"""{_NOTE}
+# Metrics
+
+The agent publishes its ledger through OpenTelemetry's global meter provider, under the scope
+`z4j_otel`. Set up the SDK as for your own metrics (`OTEL_METRICS_EXPORTER`, or `set_meter_provider`
+before or after the agent's start); without a provider nothing happens. All instruments are
+observable: they cost nothing until a reader collects, and nothing in a task's path.
+
+They show the whole agent, a worker's pool children included, and only in the process that the agent
+lives in. Those of `z4j.events` up to `unaccounted` outlive it: after a crash they go on where they
+were, and what a successor takes over is added to its own. What they mean, and that
+
+```text
+captured = acked + told_twice + pending + dropped (kind event) + unaccounted (0)
+```
+
+holds at every moment, is told in [guarantees.md](../guarantees.md#the-ledger).
+
+{_table(("name", "instrument", "unit", "attributes", "what it shows"), rows)}
+
+`kind` is `event` or `command_result`; `reason` is one of those in
+[guarantees.md](../guarantees.md#delivery).
+"""
+
+
+def _truth(scenarios: Iterable[Scenario]) -> str:
     rows = [
         (each.story, each.events, each.state, f"`{each.cause}`" if each.cause else "")
-        for each in SCENARIOS
+        for each in scenarios
     ]
     return _table(("a task that …", "events", "state", "cause"), rows)
 
@@ -193,6 +257,21 @@ def _drops() -> str:
     texts = dict(re.findall(r'= "(\w+)"\n\s+"""(.+?)"""', source, re.DOTALL))
     rows = [(f"`{reason.value}`", " ".join(texts[reason.value].split())) for reason in DropReason]
     return _table(("reason", "meaning"), rows)
+
+
+def _pauses() -> str:
+    source = inspect.getsource(FailureClass)
+    texts = dict(re.findall(r'= "(\w+)"\n\s+"""(.+?)"""', source, re.DOTALL))
+    rows = [
+        (
+            " ".join(texts[kind.value].split()),
+            f"{DELAYS[kind].first_s:.0f} s",
+            f"{DELAYS[kind].cap_s:.0f} s",
+            _ENTERED_BY[kind],
+        )
+        for kind in FailureClass
+    ]
+    return _table(("what is wrong", "first pause", "longest", "seen as"), rows)
 
 
 def _filled(name: str, parts: dict[str, str]) -> str:

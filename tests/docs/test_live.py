@@ -23,7 +23,8 @@ RUNNABLE = [block for block in blocks("python") if block.is_run]
 # What no scenario of the tour shows; their own tests do.
 RARE = {
     *("tags", "details_dropped", "eager", "synthesised", "redelivered", "worker_lost"),
-    *("priority", "observed_at", "eta", "expires"),
+    *("priority", "observed_at", "eta", "expires", "inferred", "shadow", "reduced"),
+    "schedule",
 }
 
 

@@ -21,7 +21,13 @@ IMAGES = sorted((DOCS / "images").iterdir())
 MAX_IMAGE_BYTES = 300_000
 # Words that follow the program's name in messages.
 NO_COMMANDS = {"is", "stays"}
-OTHER_VARIABLES = {"Z4J_CONFIG", "Z4J_BRAIN_BIN", "Z4J_REQUIRE_SERVICES"}
+OTHER_VARIABLES = {
+    "Z4J_OTEL_REPORT",
+    "Z4J_CONFIG",
+    "Z4J_BRAIN_BIN",
+    "Z4J_REQUIRE_SERVICES",
+    "Z4J_MAX_PAYLOAD_SIZE_BYTES",  # the brain's own
+}
 
 
 def name_of(page):

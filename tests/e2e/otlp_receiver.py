@@ -35,6 +35,8 @@ class ReceivedSpan:
     status: int
     scope: str
     attributes: Mapping[str, Any] = field(hash=False)
+    links: tuple[tuple[str, str], ...] = ()
+    """Trace and span of each link."""
 
 
 class OtlpReceiver:
@@ -121,6 +123,7 @@ def _received(span: Any, scope: str) -> ReceivedSpan:
         status=span.status.code,
         scope=scope,
         attributes={pair.key: _value(pair.value) for pair in span.attributes},
+        links=tuple((link.trace_id.hex(), link.span_id.hex()) for link in span.links),
     )
 
 

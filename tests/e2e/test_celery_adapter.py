@@ -19,6 +19,7 @@ from z4j_otel.commands import Command
 from z4j_otel.errors import AdapterError, CommandRefused
 from z4j_otel.ids import CommandId
 from z4j_otel.instrumentors.celery.adapter import CeleryEngineAdapter
+from z4j_otel.instrumentors.celery.broker import broadcast
 
 pytestmark = pytest.mark.e2e
 
@@ -73,7 +74,7 @@ def serve(adapter):
                 if action == "details":
                     answer = [adapter.worker_details(), adapter.queue_depths()]
                 else:
-                    answer = adapter.execute(Command("c", action, parameters=parameters))
+                    answer = adapter.execute(Command(entry, action, parameters=parameters))
             except Exception as error:
                 answer = {{"error": str(error)}}
             with open(path.replace("commands", "answers") + ".part", "w") as file:
@@ -200,7 +201,8 @@ def adapter(project):
 
 def run(adapter: CeleryEngineAdapter, action: str, **parameters) -> dict:
     """Execute one command."""
-    return adapter.execute(Command(CommandId("c"), action, parameters=parameters))
+    # The id of the task that is run follows from the command's.
+    return adapter.execute(Command(CommandId(str(uuid.uuid4())), action, parameters=parameters))
 
 
 def send(project: Project, name: str, *args, **options) -> str:
@@ -216,6 +218,21 @@ def state_of(project: Project, task_id: str) -> str:
 def finish(project: Project, task_id: str, state: str) -> None:
     """Wait until a task has a state."""
     wait_until(lambda: state_of(project, task_id) == state)
+
+
+def pool_of(project: Project) -> tuple[str, list[int]]:
+    """Return the worker's name and its pool's processes, by its own word."""
+    ((worker, stats),) = broadcast(project.app, "stats", {}, timeout_s=1).items()
+    return worker, stats["pool"]["processes"]
+
+
+def lives(pid: int) -> bool:
+    """Whether a process is there, and not only waits to be reaped."""
+    try:
+        status = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return False
+    return status.rpartition(")")[2].split()[0] != "Z"
 
 
 def test_submitted_task_runs(project, adapter):
@@ -251,6 +268,17 @@ def test_retry_of_unknown_task_says_what_to_change(adapter):
     """Without a source the refusal names the setting that helps."""
     with pytest.raises(CommandRefused, match="result_extended"):
         run(adapter, "retry_task", task_id=str(uuid.uuid4()), task_name="proj.add")
+
+
+def test_restart_without_pool_restarts_is_refused(project, adapter):
+    """Nobody would start this worker again, so it goes on, with the processes it has."""
+    # Others may have had a process terminated, which the pool replaces some moments later.
+    wait_until(lambda: all(map(lives, pool_of(project)[1])))
+    worker, before = pool_of(project)
+    with pytest.raises(CommandRefused, match="Set worker_pool_restarts = True"):
+        run(adapter, "restart_worker", worker_name=worker)
+    assert project.worker.poll() is None
+    assert pool_of(project) == (worker, before)
 
 
 def test_cancelled_waiting_task_never_starts(project, adapter):
@@ -380,10 +408,19 @@ def test_worker_details_hold_no_arguments(project):
     mark = f"m{uuid.uuid4().hex[:6]}"
     running = send(project, "slow", mark, seconds=20)
     wait_until((project.root / mark).exists)
-    details, depths = project.ask("details")
-    # A measurement that fails, as over a connection just lost, is left out until the next.
-    wait_until(lambda: depths or project.ask("details")[1])
-    depths = depths or project.ask("details")[1]
+    answers = []
+
+    def is_at_rest():
+        """Whether the last task of an earlier test has ended, and the queue was measured.
+
+        A measurement that fails, as over a connection just lost, is left out until the next.
+        """
+        answers.append(project.ask("details"))
+        ((worker,), depths) = answers[-1][0].values(), answers[-1][1]
+        return depths and len(worker["active"]) == 1
+
+    wait_until(is_at_rest)
+    details, depths = answers[-1]
     ((name, worker),) = details.items()
     assert name.endswith("@test")
     assert worker["active"] == [{"id": running, "name": "proj.slow"}]
@@ -407,3 +444,37 @@ def test_cancel_without_workers_is_uncertain(tmp_path):
         assert raised.value.indeterminate
     finally:
         project.stop()
+
+
+_FORKS = """
+import multiprocessing, sys, threading
+from celery import Celery
+from z4j_otel.instrumentors.celery.broker import broadcast
+
+app = Celery("fork", broker=sys.argv[1])
+is_over = threading.Event()
+
+def ask():
+    while not is_over.is_set():
+        broadcast(app, "ping", {}, timeout_s=0.2)
+
+thread = threading.Thread(target=ask)
+thread.start()
+codes = []
+for _ in range(20):
+    child = multiprocessing.get_context("fork").Process(target=int)
+    child.start()
+    child.join(20)
+    codes.append(child.exitcode)
+    child.kill()
+is_over.set()
+thread.join()
+print(codes)
+"""
+
+
+def test_child_forked_during_a_command_starts(redis_url):
+    """Neither the child of a pool nor the command hangs on the other's broker connection."""
+    command = [sys.executable, "-c", _FORKS, redis_url]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=100, check=False)
+    assert (done.stdout.strip(), done.stderr) == (str([0] * 20), "")

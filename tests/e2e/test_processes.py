@@ -166,7 +166,7 @@ def fork_server(lab):
         with (lab.folder / "forking.log").open("wb") as log:
             process = subprocess.Popen(
                 command,
-                env=lab.stage()._env,
+                env=lab.stage().environment,
                 cwd=lab.folder,
                 stdout=log,
                 stderr=log,

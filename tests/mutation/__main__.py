@@ -54,17 +54,62 @@ MUTANTS = (
     ),
     Mutant(
         "journal: checksum not compared",
-        "journal/format.py", ") == checksum", ") is not checksum", "tests/unit/journal",
+        "journal/format.py", "]) == check", "]) is not check", "tests/unit/journal",
     ),
     Mutant(
         "arbiter: a second end passes",
-        "agent/arbiter.py", "if story.has_ended and", "if False and",
+        "agent/arbiter.py", "if run is None and not _is_end", "if False and not _is_end",
         "tests/unit/agent/test_arbiter.py",
+    ),
+    Mutant(
+        "arbiter: the end of one run ends another one",
+        "agent/story.py", "if not run.contradicts(who)", "if True",
+        "tests/unit/agent/test_story.py",
+    ),
+    Mutant(
+        "adoption: stories stay behind when an adopter dies",
+        "agent/estate.py", "heir=self._me, stories", 'heir="", stories',
+        "tests/unit/agent/test_adoption.py",
+    ),
+    Mutant(
+        "adoption: entries are taken without a mark",
+        "agent/estate.py", "str(entries[-1].sequence)", '"0"',
+        "tests/unit/agent/test_adoption.py",
+    ),
+    Mutant(
+        "uploader: events of a task overtake others that are out",
+        "agent/gathering.py", "if not out:", "if True:",
+        "tests/unit/agent/test_gathering.py",
     ),
     Mutant(
         "buffer: acked entries stay",
         "buffer/statements.py", "WHERE sequence BETWEEN", "WHERE 0 AND sequence BETWEEN",
         "tests/conformance",
+    ),
+    Mutant(
+        "buffer: an entry's checksum not compared",
+        "buffer/records.py", "!= checksum", "is checksum", "tests/unit/buffer",
+    ),
+    Mutant(
+        "buffer: the newer copy of the state not believed",
+        "buffer/store.py", "mirrored.generation > state.generation", "False", "tests/model",
+    ),
+    Mutant(
+        "dead letters: acked before the broker has the message",
+        "instrumentors/celery/dead_letters.py",
+        "            _publish(connection, letter, queue)\n",
+        "            look.remove(letter)\n            _publish(connection, letter, queue)\n",
+        "tests/unit/instrumentors/celery/test_dead_letters.py",
+    ),
+    Mutant(
+        "dead letters: a quorum queue is looked into",
+        "instrumentors/celery/browsing.py", "_TYPE: _CLASSIC}", "}",
+        "tests/unit/instrumentors/celery/test_browsing.py",
+    ),
+    Mutant(
+        "policy: what is denied is offered",
+        "agent/agent.py", "add_engine(adapter, self._policy)", "add_engine(adapter)",
+        "tests/unit/agent/test_agent.py",
     ),
 )  # fmt: skip
 

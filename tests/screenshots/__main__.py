@@ -1,6 +1,6 @@
 """The pictures of the documentation: the real dashboard, and the demo in a terminal.
 
-``python tests/screenshots [BROKER-URL]`` plays the demo's tour against the real brain,
+``python -m tests.screenshots [BROKER-URL]`` plays the demo's tour against the real brain,
 looks at its pages in a headless browser, and writes the pictures to ``docs/images``. What
 is missing on this machine is named, and its pictures are left as they are.
 """
@@ -16,7 +16,6 @@ import tempfile
 import time
 from pathlib import Path
 
-from browser import Browser, BrowserNotFound
 from click import echo
 from rich.console import Console
 
@@ -25,6 +24,8 @@ from z4j_otel.cli.demo.report import summary, table
 from z4j_otel.cli.demo.stage import Stage
 from z4j_otel.cli.demo.tour import Tour
 from z4j_otel.cli.real_brain import BrainNotFound
+
+from ..browser import Browser, BrowserNotFound, sign_in  # noqa: TID252 -- shared with make buttons
 
 IMAGES = Path(__file__).parents[2] / "docs" / "images"
 WIDTH = 1400
@@ -129,16 +130,6 @@ def killed_task(brain: BrainView, tour: Tour) -> str:
             raise TimeoutError(f"task {task_id} has not failed")
         time.sleep(0.2)
     return task_id
-
-
-def sign_in(browser: Browser, address: str, *, email: str, password: str) -> None:
-    """Fill in the form of the first page."""
-    browser.open(address)
-    browser.wait("return document.querySelector('input[type=password]') !== null")
-    browser.type("input[type=email]", email)
-    browser.type("input[type=password]", password)
-    browser.run("document.querySelector('button[type=submit]').click()")
-    browser.wait("return !location.pathname.includes('login')")
 
 
 def picture(

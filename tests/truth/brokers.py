@@ -7,10 +7,15 @@ import os
 import secrets
 import shutil
 import subprocess
-from collections.abc import Iterator
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import MappingProxyType
 from urllib.parse import urlsplit
 
-__all__ = ["BROKERS", "BrokerMissing"]
+__all__ = ["BROKERS", "RESULTS", "Broker", "BrokerMissing", "Results"]
 
 
 class BrokerMissing(Exception):
@@ -67,5 +72,82 @@ def _rabbitmqctl(*arguments: str) -> None:
         raise BrokerMissing("no RabbitMQ answers rabbitmqctl")
 
 
-BROKERS = {"embedded broker": embedded, "Redis": redis, "RabbitMQ": rabbitmq}
-"""By name, context managers that yield a URL, or None for the embedded one."""
+@contextlib.contextmanager
+def sqlalchemy() -> Iterator[str]:
+    """Yield the URL of a database in a file that is a broker to kombu."""
+    with tempfile.TemporaryDirectory(prefix="z4j-truth-sqla-") as folder:
+        yield f"sqla+sqlite:///{Path(folder) / 'broker.db'}"
+
+
+@contextlib.contextmanager
+def memory() -> Iterator[str]:
+    """Yield the URL of the broker that lives in one process."""
+    yield "memory://"
+
+
+_EXPIRED = "RabbitMQ drops an expired message; no worker learns of it"
+_HELD_BACK = "RabbitMQ itself holds a message back until its ETA; no worker learns of the revoke"
+_NO_CONTROL = "kombu's SQLAlchemy transport has no remote control"
+_IN_MEMORY = MappingProxyType({"always_eager": "the setting would be the worker's as well"})
+_RABBITMQ: Mapping[str, str] = MappingProxyType({"expired": _EXPIRED})
+_QUORUM = MappingProxyType({**_RABBITMQ, "revoked": _HELD_BACK, "stamped": _HELD_BACK})
+_SQLALCHEMY = MappingProxyType(dict.fromkeys(("revoked", "stamped", "cancelled"), _NO_CONTROL))
+
+
+@dataclass(frozen=True, slots=True)
+class Broker:
+    """A broker, or a way to use one."""
+
+    name: str
+    open: Callable[[], AbstractContextManager[str | None]]
+    """Yields a URL, or None for the embedded broker. Raises :class:`BrokerMissing`."""
+    impossible: Mapping[str, str] = field(default_factory=dict)
+    """The scenarios that cannot happen on it, each with the reason."""
+    variables: Mapping[str, str] = field(default_factory=dict)
+    """More variables of the worker and its publishers."""
+
+
+BROKERS: Mapping[str, Broker] = MappingProxyType(
+    {
+        broker.name: broker
+        for broker in (
+            Broker("embedded broker", embedded),
+            Broker("Redis", redis),
+            Broker("RabbitMQ", rabbitmq, _RABBITMQ),
+            Broker("RabbitMQ quorum", rabbitmq, _QUORUM, {"TRUTH_BROKER": "quorum"}),
+            Broker("RabbitMQ priorities", rabbitmq, _RABBITMQ, {"TRUTH_BROKER": "priorities"}),
+            Broker("SQLAlchemy", sqlalchemy, _SQLALCHEMY),
+            Broker("memory", memory, _IN_MEMORY),
+        )
+    }
+)
+"""By name, every broker that kombu has a transport for and that can run here."""
+
+
+@dataclass(frozen=True, slots=True)
+class Results:
+    """A result backend."""
+
+    name: str
+    url: str
+    """For the workload; empty for its own database. ``{redis}`` stands for a Redis database."""
+    impossible: Mapping[str, str] = field(default_factory=dict)
+
+
+_CANVAS = ("chord", "chain_of_groups", "chord_in_chain", "nested_chord", "replaced_by_group")
+_CHORDS = (*_CANVAS, "chord_fails")
+_NONE = dict.fromkeys(_CHORDS, "a chord needs a result backend")
+_RPC = dict.fromkeys(_CHORDS, "Celery's rpc result backend has no chords")
+
+RESULTS: Mapping[str, Results] = MappingProxyType(
+    {
+        results.name: results
+        for results in (
+            Results("database", ""),
+            Results("redis", "{redis}"),
+            Results("rpc", "rpc://", MappingProxyType(_RPC)),
+            Results("none", "disabled://", MappingProxyType(_NONE)),
+        )
+    }
+)
+"""By name, the result backends the truth is measured with."""

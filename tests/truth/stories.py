@@ -11,6 +11,8 @@ from z4j_otel.cli.demo.stage import Stage
 from z4j_otel.cli.demo.tour import Line, Tour
 from z4j_otel.cli.workload.scenarios import SCENARIOS, Scenario
 
+from .stage import TruthStage
+
 __all__ = ["IMPOSSIBLE", "Truth", "play", "possible_on"]
 
 _ONE_PROCESS = "the task runs in the worker's own process, and its end is the worker's"
@@ -58,6 +60,16 @@ class Truth:
         return next(line for line in self.lines if line.scenario.name == name)
 
 
+class _Tour(Tour):
+    """A tour in which a stamped task is revoked as well."""
+
+    def _look_at(self, line: Line) -> None:
+        super()._look_at(line)
+        if line.scenario.name == "stamped" and line.story == "received":
+            assert isinstance(self._stage, TruthStage)
+            self._stage.revoke_by_stamp()
+
+
 def play(
     brain: BrainView,
     stage: Stage,
@@ -77,7 +89,7 @@ def play(
         StageError: The worker or the publisher did not do its part.
     """
     with stage:
-        tour = Tour(brain, stage, scenarios=scenarios)
+        tour = _Tour(brain, stage, scenarios=scenarios)
         tour.run(run_s=run_s)
         status = stage.stop()
     tour.look()

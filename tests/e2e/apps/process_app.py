@@ -8,6 +8,8 @@ import multiprocessing
 import os
 import subprocess
 import sys
+import time
+from pathlib import Path
 
 from z4j_otel.cli.workload.app import app
 
@@ -45,3 +47,31 @@ def _in_child(sending):
     add = app.tasks["shop.add"]
     sending.send([add.delay(2, 2).id, add.apply((3, 3)).id])
     sending.close()
+
+
+@app.task(name="shop.naps")
+def naps(folder, seconds):
+    """Say that it runs, sleep, and return the process it ran in."""
+    Path(folder, f"nap-{os.getpid()}").touch()
+    time.sleep(seconds)
+    return os.getpid()
+
+
+@app.task(name="shop.naps_late", acks_late=True)
+def naps_late(folder, seconds):
+    """Sleep at the first delivery only; the broker delivers it again when the worker dies."""
+    is_first = not list(Path(folder).glob("nap-*"))
+    Path(folder, f"nap-{os.getpid()}").touch()
+    time.sleep(seconds if is_first else 0)
+    return os.getpid()
+
+
+@app.task(name="shop.launches")
+def launches(folder, seconds, task_id):
+    """Start a program that outlives this worker and runs a task in place."""
+    code = (
+        "import sys, process_app as a; folder, seconds, task_id = sys.argv[1:]\n"
+        "a.naps.apply((folder, float(seconds)), task_id=task_id)\n"
+    )
+    command = [sys.executable, "-c", code, folder, str(seconds), task_id]
+    return subprocess.Popen(command, start_new_session=True).pid

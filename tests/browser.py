@@ -1,4 +1,7 @@
-"""A headless Chromium, spoken to over the WebDriver protocol of its own chromedriver."""
+"""A headless Chromium, spoken to over the WebDriver protocol of its own chromedriver.
+
+What looks at the brain's dashboard shares it: ``make screenshots``, ``make buttons``.
+"""
 
 from __future__ import annotations
 
@@ -86,6 +89,30 @@ class Browser:
             time.sleep(_LATENCY_S)
         return answer
 
+    def click(self, xpath: str, timeout_s: float = 20.0) -> None:
+        """Click, as a hand would, on the first element an XPath finds, once it can be reached.
+
+        Raises:
+            TimeoutError: It is not there, or something lies over it.
+        """
+        deadline = time.monotonic() + timeout_s
+        while True:
+            try:
+                element = self._call("element", using="xpath", value=xpath)[ELEMENT]
+                self._call(f"element/{element}/click")
+            except RuntimeError as error:
+                if time.monotonic() > deadline:
+                    raise TimeoutError(f"nothing to click on at: {xpath}") from error
+                time.sleep(_LATENCY_S)
+            else:
+                return
+
+    def accept(self) -> str:
+        """Say yes to the question the browser itself asks, and return the question."""
+        answer = self._client.get(f"{self._session}/alert/text").json()
+        self._call("alert/accept")
+        return str(answer["value"])
+
     def type(self, selector: str, text: str) -> None:
         """Type into the first element that a CSS selector finds."""
         element = self._call("element", using="css selector", value=selector)[ELEMENT]
@@ -132,6 +159,16 @@ class Browser:
         if answer.is_error:
             raise RuntimeError(value["message"])
         return value
+
+
+def sign_in(browser: Browser, address: str, *, email: str, password: str) -> None:
+    """Fill in the form of the dashboard's first page."""
+    browser.open(address)
+    browser.wait("return document.querySelector('input[type=password]') !== null")
+    browser.type("input[type=email]", email)
+    browser.type("input[type=password]", password)
+    browser.run("document.querySelector('button[type=submit]').click()")
+    browser.wait("return !location.pathname.includes('login')")
 
 
 def _free_port() -> int:
