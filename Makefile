@@ -7,14 +7,30 @@ BRAIN_PACKAGE := z4j==1.13.*
 # Quick suites: no services, no sleeps.
 QUICK := $(wildcard tests/unit tests/conformance tests/docs/test_pages.py)
 PYTEST_ARGS ?=
+# How many tests run at a time; for `make test` files, which mostly wait for workers and brains.
+JOBS ?= 2
 # For `make demo`: BRAIN=z4j runs against the real brain, KEEP=1 leaves all running at the end.
 BRAIN ?=
 KEEP ?=
+# For `make truth`: BRAIN=z4j as above, FULL=1 plays every cell, TRUTH_ARGS as --pool and --broker.
+FULL ?=
+TRUTH_ARGS ?=
+# For `make commands`: as --broker RabbitMQ, --row purge.
+COMMANDS_ARGS ?=
+# For `make buttons`: as for `make commands`.
+BUTTONS_ARGS ?=
+# For `make damage`: as --every 16, of the database only every 16th byte and length.
+DAMAGE_ARGS ?=
+# For `make outage`: as --events 100000 --hours 2.
+OUTAGE_ARGS ?=
 # For `make screenshots`: URL of a real broker, instead of the embedded one.
 BROKER ?=
+# For `make chaos`: how long each seed plays, and which seeds; one by the clock by default.
+MINUTES ?= 5
+SEEDS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help venv brain lint check test demo bench truth mutants docs screenshots clean
+.PHONY: help venv brain lint check test demo bench truth commands buttons chaos damage outage mutants docs screenshots clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -56,13 +72,13 @@ lint: venv
 	$(BIN)/codespell
 
 check: lint ## Style, types, layers, unit and conformance tests; under a minute, no services
-	$(BIN)/pytest -q $(QUICK) $(PYTEST_ARGS)
+	$(BIN)/pytest -q -n $(JOBS) $(QUICK) $(PYTEST_ARGS)
 
 # A missing brain is one more missing service: its tests skip and are counted, or fail when
 # Z4J_REQUIRE_SERVICES=1.
 test: lint ## All of check, and every test against real workers, brokers and brains
 	@$(MAKE) --no-print-directory brain || echo "Going on without the real brain" >&2
-	$(BIN)/pytest -q tests $(PYTEST_ARGS)
+	$(BIN)/pytest -q -n $(JOBS) --dist loadfile tests $(PYTEST_ARGS)
 
 demo: venv $(if $(filter z4j,$(BRAIN)),brain) ## The tour: a worker, its tasks, a brain, its commands
 	$(BIN)/z4j-otel demo $(if $(BRAIN),--brain $(BRAIN)) $(if $(KEEP),--keep)
@@ -70,8 +86,23 @@ demo: venv $(if $(filter z4j,$(BRAIN)),brain) ## The tour: a worker, its tasks, 
 bench: venv ## Measure the budgets, as ratios in one run
 	$(BIN)/python tests/bench
 
-truth: venv ## The truth table: every way a task can end, against a real worker
-	$(BIN)/python -m tests.truth
+truth: venv $(if $(filter z4j,$(BRAIN)),brain) ## The truth table: pools, brokers, every way a task can end
+	$(BIN)/python -m tests.truth $(if $(BRAIN),--brain $(BRAIN)) $(if $(FULL),--full) $(TRUTH_ARGS)
+
+commands: venv brain ## Every command through the real brain, on real workers and brokers; needs Redis, RabbitMQ
+	$(BIN)/python -m tests.commands $(COMMANDS_ARGS)
+
+buttons: venv brain ## The dashboard's buttons, clicked in a browser; needs chromium, chromium-driver, Redis, RabbitMQ
+	$(BIN)/python -m tests.buttons $(BUTTONS_ARGS)
+
+chaos: venv ## Faults by seed against a real worker, counted; MINUTES=10 SEEDS="1 2 3"; needs Redis
+	$(BIN)/python -m tests.chaos --minutes $(MINUTES) $(if $(SEEDS),--seeds $(SEEDS))
+
+damage: venv ## Every byte of an agent's files wrong once, every length cut off; DAMAGE_ARGS="--every 16"
+	$(BIN)/python -m tests.damage --jobs $(JOBS) $(DAMAGE_ARGS)
+
+outage: venv ## A brain away for 24 h and 2 million events, in simulated time: caps, counts, delivery
+	$(BIN)/python -m tests.outage $(OUTAGE_ARGS)
 
 mutants: venv ## Break the code in known ways and see that a test notices
 	$(BIN)/python tests/mutation
@@ -80,7 +111,7 @@ docs: venv ## Write docs/reference anew from the code
 	$(BIN)/python -m tests.docs
 
 screenshots: venv brain ## Write docs/images anew; needs chromium and chromium-driver
-	$(BIN)/python tests/screenshots $(BROKER)
+	$(BIN)/python -m tests.screenshots $(BROKER)
 
 clean: ## Remove both environments and all that can be made again
 	rm -rf $(VENV) $(BRAIN_VENV) dist build site .coverage*
