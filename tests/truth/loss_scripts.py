@@ -53,9 +53,10 @@ SCRIPTS = {name: _HEAD + code for name, code in _PROGRAMS.items()}
 ADOPTED = frozenset(
     {
         "at exit",
+        "in a daemon thread, at the very end",
         "os._exit",
         "SIGTERM",
         "SIGKILL",
     }
 )
-"""Those that may leave it to the next agent: they die, or publish first when all is over."""
+"""Those that may leave some to the next agent: they die, or publish while all ends or is over."""

@@ -2,31 +2,43 @@
 
 from __future__ import annotations
 
-import queue
+import select
 import signal
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 __all__ = ["StopRequest", "stop_signals"]
 
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
 
 class StopRequest:
-    """Whether somebody asked for the end; a signal handler may set it.
+    """Whether somebody asked for the end.
 
-    A ``threading.Event`` may not be set there: the handler runs on the thread that waits, and
-    hangs where it interrupts ``Event.wait`` with the event's lock in its hands.
+    A socket carries it, since the interpreter writes there the moment that a signal comes
+    (``signal.set_wakeup_fd``). A handler written in Python runs between two of the main
+    thread's instructions, and not at all if the signal came just before that thread went to
+    wait: nothing would wake it.
     """
 
     def __init__(self) -> None:
-        self._asked: queue.SimpleQueue[None] = queue.SimpleQueue()
+        self._reader, self._writer = socket.socketpair()
+        self._reader.setblocking(False)
+        self._writer.setblocking(False)
+        self._is_set = False
+
+    def fileno(self) -> int:
+        """Return the descriptor that takes the numbers of signals, a byte each."""
+        return self._writer.fileno()
 
     def set(self) -> None:
         """Ask for the end."""
-        self._asked.put(None)
+        self._writer.send(bytes([signal.SIGTERM]))
 
     def is_set(self) -> bool:
         """Tell whether the end was asked for."""
-        return not self._asked.empty()
+        return self.wait(0)
 
     def wait(self, timeout: float | None = None) -> bool:
         """Wait until the end is asked for.
@@ -37,22 +49,27 @@ class StopRequest:
         Returns:
             Whether it was asked for.
         """
-        try:
-            self._asked.get(timeout=timeout)
-        except queue.Empty:
-            return False
-        self._asked.put(None)  # for whoever asks next
-        return True
+        while not self._is_set and select.select([self._reader], [], [], timeout)[0]:
+            self._is_set = not {*_SIGNALS}.isdisjoint(self._reader.recv(64))
+        return self._is_set
+
+    def close(self) -> None:
+        """Let go of the socket."""
+        self._reader.close()
+        self._writer.close()
 
 
 @contextmanager
 def stop_signals() -> Iterator[StopRequest]:
     """Turn SIGINT and SIGTERM into a request, and give the signals back at the end."""
     asked = StopRequest()
-    numbers = (signal.SIGINT, signal.SIGTERM)
-    before = [signal.signal(number, lambda *_: asked.set()) for number in numbers]
+    # Python notes only signals that have a handler.
+    before = [signal.signal(number, lambda *_: None) for number in _SIGNALS]
+    fd = signal.set_wakeup_fd(asked.fileno(), warn_on_full_buffer=False)
     try:
         yield asked
     finally:
-        for number, handler in zip(numbers, before, strict=True):
+        signal.set_wakeup_fd(fd)
+        for number, handler in zip(_SIGNALS, before, strict=True):
             signal.signal(number, handler)
+        asked.close()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import socket
+from contextlib import closing
 from types import SimpleNamespace
 
 import pytest
@@ -19,10 +20,10 @@ from z4j_otel.devbrain.brain import DevBrain
 
 @pytest.fixture
 def ended():
-    """Return a request that has already asked the command to end."""
-    request = StopRequest()
-    request.set()
-    return request
+    """Make a request that has already asked the command to end."""
+    with closing(StopRequest()) as request:
+        request.set()
+        yield request
 
 
 def test_the_brain_prints_what_an_agent_needs(ended):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+from contextlib import closing
 
 import pytest
 
@@ -21,14 +22,36 @@ def test_a_signal_asks_for_the_end(number):
         assert asked.is_set()
 
 
+def test_a_signal_is_heard_before_any_handler_runs():
+    """A handler in Python comes too late for a thread that is about to wait."""
+    with stop_signals() as asked:
+        signal.signal(signal.SIGTERM, lambda *_: None)
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert asked.wait(5)
+
+
+def test_another_signal_asks_for_nothing():
+    """What the process does with other signals is its own affair."""
+    with stop_signals() as asked:
+        before = signal.signal(signal.SIGUSR1, lambda *_: None)
+        os.kill(os.getpid(), signal.SIGUSR1)
+        assert not asked.wait(0)
+        os.kill(os.getpid(), signal.SIGINT)
+        assert asked.wait(5)
+        signal.signal(signal.SIGUSR1, before)
+
+
 def test_the_signals_are_given_back():
     """What was installed before is installed again."""
     before = signal.getsignal(signal.SIGTERM)
-    with stop_signals():
+    with stop_signals() as asked:
         assert signal.getsignal(signal.SIGTERM) is not before
+        assert signal.set_wakeup_fd(asked.fileno()) == asked.fileno()
     assert signal.getsignal(signal.SIGTERM) is before
+    assert signal.set_wakeup_fd(-1) == -1
 
 
 def test_nobody_asked():
     """A wait that ends by itself says so."""
-    assert not StopRequest().wait(0)
+    with closing(StopRequest()) as request:
+        assert not request.wait(0)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import signal
 import tempfile
 import time
 from collections.abc import Sequence
@@ -17,6 +16,7 @@ from z4j_otel.cli.demo.overhead import capture_cost_us
 from z4j_otel.cli.demo.report import live_console, summary, table
 from z4j_otel.cli.demo.stage import Stage
 from z4j_otel.cli.demo.tour import Line, Tour
+from z4j_otel.cli.stopping import stop_signals
 
 __all__ = ["command"]
 
@@ -111,7 +111,6 @@ def _wait_for_interrupt(say: object, view: BrainView) -> None:
     say("[bold]Everything is left running; Ctrl-C ends it.[/]")
     for line in view.lines():
         say(f"  {line}")
-    try:
-        signal.pause()
-    except KeyboardInterrupt:
-        say("ending")
+    with stop_signals() as asked:
+        asked.wait()
+    say("ending")
