@@ -16,7 +16,9 @@ import threading
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import psycopg
 import pytest
+import redis
 from celery import _state
 from hypothesis import HealthCheck, settings
 from kombu import pools
@@ -144,7 +146,6 @@ def listens(url):
 @pytest.fixture(scope="session")
 def redis_url():
     """URL of an empty Redis database that is this run's own, emptied again at the end."""
-    redis = pytest.importorskip("redis")
     server = os.environ.get("TEST_REDIS_URL", "redis://127.0.0.1:6379")
     if not listens(server):
         missing(f"no Redis at {urlsplit(server).netloc}; start redis-server")
@@ -183,7 +184,6 @@ def rabbitmq_url():
 @pytest.fixture(scope="session")
 def postgres_url():
     """URL of a PostgreSQL database that is this run's own, dropped at the end."""
-    psycopg = pytest.importorskip("psycopg")
     server = os.environ.get("TEST_POSTGRES_URL", "postgresql://postgres@127.0.0.1:5432")
     place = urlsplit(server).netloc.rpartition("@")[2]
     name = f"z4j_otel_test_{secrets.token_hex(4)}"

@@ -6,7 +6,7 @@ import asyncio
 import json
 
 import pytest
-from tests.virtual_time import EPOCH_NS, LoopClock, virtual_loop
+from tests.virtual_time import EPOCH_NS
 
 from z4j_otel.agent.ledger import Ledger
 from z4j_otel.buffer.base import EntryKind
@@ -204,19 +204,6 @@ def fill(buffer, count, *, size=0, kind=EntryKind.EVENT, start=0):
     """Append events to a buffer."""
     bodies = [(kind, event_bytes(n, size)) for n in range(start, start + count)]
     buffer.append(bodies, now_ns=EPOCH_NS)
-
-
-@pytest.fixture
-def loop():
-    """Return a loop that jumps over waiting."""
-    with virtual_loop() as loop:
-        yield loop
-
-
-@pytest.fixture
-def clock(loop):
-    """Return the virtual loop's clock."""
-    return LoopClock(loop)
 
 
 @pytest.fixture

@@ -44,7 +44,6 @@ def test_given_adapters_are_used_and_know_their_worker():
 
 def test_without_any_each_engine_gets_one():
     """Those that are installed, or those that the settings name."""
-    pytest.importorskip("celery")
     assert "celery" in [each.name for each in adapters_in_use(AgentConfig(hmac_secret=KEY), [], {})]
     assert adapters_in_use(AgentConfig(engines=("rq",), hmac_secret=KEY), [], {}) == []
 

@@ -174,7 +174,7 @@ def test_journal_that_cannot_be_read_is_told_once(scene, brain, caplog):
     read = scene.importer.import_pending
 
     def denied(now_ns):
-        raise PermissionError(13, "Permission denied", "/home/j/active.log")
+        raise PermissionError(13, "Permission denied", "/journal/active.log")
 
     def full(now_ns):
         raise BufferFull("the disk takes nothing")
@@ -187,9 +187,9 @@ def test_journal_that_cannot_be_read_is_told_once(scene, brain, caplog):
     scene.parts.importer.import_pending = full
     scene.play(script)
     assert [line.split(":")[0] for line in caplog.messages] == [
-        "the journal /home/j/active.log cannot be read (Permission denied)",
+        "the journal /journal/active.log cannot be read (Permission denied)",
         "the journal can be read again",
-        "the journal /home/j/active.log cannot be read (Permission denied)",
+        "the journal /journal/active.log cannot be read (Permission denied)",
     ]
 
 

@@ -12,6 +12,7 @@ import pytest
 from websockets.asyncio.client import connect
 
 from z4j_otel.devbrain.brain import DevBrain
+from z4j_otel.devbrain.longpoll import LongPollDesk
 from z4j_otel.devbrain.server import BrainServer
 
 COMMANDS = "/api/v1/agent/commands"
@@ -21,6 +22,20 @@ COMMANDS = "/api/v1/agent/commands"
 def brain():
     """Return a brain."""
     return DevBrain()
+
+
+@pytest.fixture
+def read(monkeypatch):
+    """Return the paths of the requests that the brain reads, as it reads them."""
+    paths = asyncio.Queue()
+    wait_s = LongPollDesk.wait_s
+
+    def note(desk, request):
+        paths.put_nowait(request.path)
+        return wait_s(desk, request)
+
+    monkeypatch.setattr(LongPollDesk, "wait_s", note)
+    return paths
 
 
 def run(work):
@@ -63,14 +78,14 @@ def test_requests_share_the_port_with_sockets(brain):
     assert brain.counts["connections"] == 1
 
 
-def test_poll_waits_for_a_command(brain):
+def test_poll_waits_for_a_command(brain, read):
     """A poll is answered when a command comes, and when its time is over."""
 
     async def play():
         async with served(brain) as (client, _server, credentials):
             await client.get(COMMANDS, params={"wait": 0, "max_frames": 0})
             asked = asyncio.ensure_future(client.get(COMMANDS, params={"wait": 9}))
-            await asyncio.sleep(0.1)
+            assert [await read.get() for _ in range(2)] == [COMMANDS] * 2
             assert not asked.done()
             agent_id = credentials.agent_id
             order = brain.issue("cancel_task", agent_id=agent_id, task_id="t", unchecked=True)
@@ -84,14 +99,14 @@ def test_poll_waits_for_a_command(brain):
     assert waited_s >= 1
 
 
-def test_stalled_brain_answers_later(brain):
+def test_stalled_brain_answers_later(brain, read):
     """A brain that does not read leaves requests waiting."""
 
     async def play():
         async with served(brain) as (client, _server, _credentials):
             brain.operator.stall()
             asked = asyncio.ensure_future(client.get(COMMANDS, params={"max_frames": 0}))
-            await asyncio.sleep(0.2)
+            assert await read.get() == COMMANDS
             assert not asked.done()
             brain.operator.resume()
             return await asked
@@ -99,7 +114,7 @@ def test_stalled_brain_answers_later(brain):
     assert run(play()).status_code == 200
 
 
-def test_server_ends_with_requests_open(brain):
+def test_server_ends_with_requests_open(brain, read):
     """A poll that waits, and a connection that says nothing, do not hold up the end."""
 
     async def play():
@@ -107,7 +122,7 @@ def test_server_ends_with_requests_open(brain):
             await client.get(COMMANDS, params={"max_frames": 0})
             asked = asyncio.ensure_future(client.get(COMMANDS, params={"wait": 60}))
             _reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
-            await asyncio.sleep(0.1)
+            assert [await read.get() for _ in range(2)] == [COMMANDS] * 2
         with pytest.raises(httpx.HTTPError):
             await asked
         writer.close()

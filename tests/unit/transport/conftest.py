@@ -6,7 +6,6 @@ import asyncio
 
 import httpx
 import pytest
-from tests.virtual_time import LoopClock, virtual_loop
 
 from z4j_otel.devbrain.brain import DevBrain
 from z4j_otel.devbrain.longpoll import Request
@@ -50,19 +49,6 @@ class DeskHttp(httpx.AsyncBaseTransport):
     def of(self, method):
         """Return the requests of one method."""
         return [request for request in self.requests if request.method == method]
-
-
-@pytest.fixture
-def loop():
-    """Return a loop that jumps over waiting."""
-    with virtual_loop() as loop:
-        yield loop
-
-
-@pytest.fixture
-def clock(loop):
-    """Return the virtual loop's clock."""
-    return LoopClock(loop)
 
 
 @pytest.fixture

@@ -8,8 +8,7 @@ held weakly, and a process without names pays one look at an empty dictionary.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from contextvars import ContextVar
 from typing import Any, Final
 from weakref import WeakKeyDictionary
@@ -24,9 +23,8 @@ __all__ = [
     "name_app",
     "name_for",
     "name_of_publisher",
-    "publishing",
+    "publishing_app",
     "unwrapped",
-    "when_named",
 ]
 
 _names: Final[WeakKeyDictionary[Any, str]] = WeakKeyDictionary()
@@ -34,8 +32,8 @@ _listeners: Final[WeakKeyDictionary[Any, Callable[[Any], None]]] = WeakKeyDictio
 _has_names: Final[list[bool]] = []
 """Empty until an app gets a name: a quicker look than one at a dictionary of weak keys."""
 _for_all: list[Callable[[Any], None]] = []
-_when_named: list[Callable[[], None]] = []
-_publisher: Final[ContextVar[Any]] = ContextVar("z4j_celery_publisher", default=None)
+publishing_app: Final[ContextVar[Any]] = ContextVar("z4j_celery_publisher", default=None)
+"""The app that is publishing right now: Celery's signals do not say."""
 
 
 def name_app(app: Any, name: str | None) -> None:
@@ -48,8 +46,6 @@ def name_app(app: Any, name: str | None) -> None:
         return
     _names[app] = name
     _has_names[:] = [True]
-    for call in _when_named:
-        call()
 
 
 def name_for(thing: Any, engine: str) -> str:
@@ -67,33 +63,14 @@ def name_for(thing: Any, engine: str) -> str:
 
 def name_of_publisher(engine: str) -> str:
     """Return the engine instance whose app is publishing on this thread right now."""
-    app = _publisher.get() if _has_names else None
+    app = publishing_app.get() if _has_names else None
     return engine if app is None else _names.get(app, engine)
 
 
 def app_of_publisher() -> Any:
     """Return the app that publishes on this thread, or None where nobody configured one."""
-    app = _publisher.get() or app_of_process()
+    app = publishing_app.get() or app_of_process()
     return None if _is_fallback(app) else app
-
-
-@contextmanager
-def publishing(app: Any) -> Iterator[None]:
-    """Note which app publishes: Celery's signals do not say."""
-    token = _publisher.set(unwrapped(app))
-    try:
-        yield
-    finally:
-        _publisher.reset(token)
-
-
-def when_named(call: Callable[[], None] | None) -> None:
-    """Call a function whenever an app gets a name, and now if one has; None ends that."""
-    _when_named.clear()
-    if call is not None:
-        _when_named.append(call)
-        if _names:
-            call()
 
 
 def listen(app: Any, listener: Callable[[Any], None] | None) -> None:

@@ -25,7 +25,7 @@ from opentelemetry.instrumentation.instrumentor import (  # type: ignore[attr-de
 )
 
 from z4j_otel.guard import guard
-from z4j_otel.instrumentors.celery import instances, upstream
+from z4j_otel.instrumentors.celery import upstream
 from z4j_otel.instrumentors.celery.beat_runs import around_due, beats
 from z4j_otel.instrumentors.celery.main_process import MainProcessCapture
 from z4j_otel.instrumentors.celery.publisher import PublisherCapture
@@ -91,7 +91,6 @@ class CeleryCapture:
         self.publisher = PublisherCapture(tracer, self.runs)
         self._wrapped: list[tuple[Any, str]] = []
         self._commands: dict[str, Any] = {}
-        self._tells_apps_apart = False
 
     def _receivers(self) -> list[tuple[Any, Any]]:
         """Return the signals in use, each with its receiver."""
@@ -124,7 +123,6 @@ class CeleryCapture:
             signal.connect(receiver, weak=False)
         self.order_receivers()
         upstream.repair_worker_name()
-        instances.when_named(self._tell_apps_apart)
         self._wrap("celery.app.base", "Celery.send_task", self.publisher.around_send)
         self._wrap("celery.app.task", "Task.retry", self.runs.around_retry)
         self._wrap("celery.worker.request", "Request.on_failure", self.main_process.around_failure)
@@ -142,8 +140,6 @@ class CeleryCapture:
 
     def disconnect(self) -> None:
         """Leave Celery as it was."""
-        instances.when_named(None)
-        self._tells_apps_apart = False
         for signal, receiver in self._receivers():
             signal.disconnect(receiver)
         while self._wrapped:
@@ -195,12 +191,6 @@ class CeleryCapture:
         # An owner's first look at its sink starts its agent.
         current_host().sink()
 
-    def _tell_apps_apart(self) -> None:
-        """Note whose publish it is, from the moment that an app goes by a name of its own."""
-        if not self._tells_apps_apart:
-            self._tells_apps_apart = True
-            self._wrap("celery.app.base", "Celery.send_task", _around_send)
-
     def _child_started(self, **_kwargs: Any) -> None:
         self.order_receivers()
         self.runs.child_started()
@@ -222,9 +212,3 @@ class CeleryCapture:
         if original is not None:
             self._commands[name] = original
             Panel.data[name] = wrapt.FunctionWrapper(original, wrapper)
-
-
-def _around_send(wrapped: Any, instance: Any, args: Any, kwargs: Any) -> Any:
-    """``Celery.send_task``: every publish of every app goes through it."""
-    with instances.publishing(instance):
-        return wrapped(*args, **kwargs)

@@ -39,16 +39,19 @@ class PublisherCapture:
         # would otherwise keep its arguments alive for as long as the broker is away.
         self._begun: ContextVar[_Begun | None] = ContextVar("z4j_publish", default=None)
 
-    def around_send(self, wrapped: Any, _instance: Any, args: Any, kwargs: Any) -> Any:
-        """``Celery.send_task``: what failed leaves nothing behind, and hides no outer publish.
+    def around_send(self, wrapped: Any, instance: Any, args: Any, kwargs: Any) -> Any:
+        """``Celery.send_task``: note whose publish it is; a failed one leaves nothing behind.
 
-        Whoever publishes without it leaves one publish behind in each of his threads.
+        Nor does it hide an outer one. Whoever publishes without it leaves one publish behind
+        in each of his threads.
         """
+        app_token = instances.publishing_app.set(instance)
         token = self._begun.set(None)
         try:
             return wrapped(*args, **kwargs)
         finally:
             self._begun.reset(token)
+            instances.publishing_app.reset(app_token)
 
     def before_publish(
         self,

@@ -140,8 +140,9 @@ def test_a_default_app_of_the_applications_own_wins(monkeypatch: pytest.MonkeyPa
 def test_the_publishing_app_is_one_that_somebody_made(monkeypatch: pytest.MonkeyPatch) -> None:
     """Its publish names it, else the process has it; Celery's stand-in is none."""
     app = Celery("shop", set_as_current=False)
-    with instances.publishing(app):
-        assert instances.app_of_publisher() is app
+    token = instances.publishing_app.set(app)
+    assert instances.app_of_publisher() is app
+    instances.publishing_app.reset(token)
     monkeypatch.setattr(instances, "app_of_process", lambda: app)
     assert instances.app_of_publisher() is app
     monkeypatch.setattr(

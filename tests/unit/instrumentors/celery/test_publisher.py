@@ -76,9 +76,12 @@ def test_a_priority_is_read_on_the_scale_of_the_broker(
     """A program that only publishes is told of by no worker; 9 is the least urgent on Redis."""
     app = Celery("shop", broker=broker, set_as_current=False)
     capture.runs.main_pid = worker_pid
-    with instances.publishing(app):
+
+    def publish_twice() -> None:
         publish(capture, properties={"priority": 9})
         publish(capture, properties={"priority": 9})
+
+    capture.publisher.around_send(publish_twice, app, (), {})
     assert recorder.last("sent").details["priority"] == label
 
 
