@@ -61,13 +61,17 @@ def losses(request, tmp_path_factory):
     if any(place == "Redis" for _, place, _ in chosen):
         url = request.getfixturevalue("redis_url")
 
+    # Here: its making is not for several threads at once.
+    folders = {row: tmp_path_factory.mktemp("loss") for row in chosen}
+
     def run(row):
         name, place, acks_late = row
         death = next(death for death in DEATHS if death.name == name)
-        folder = tmp_path_factory.mktemp("loss")
         broker = url if place == "Redis" else None
         with EmbeddedBrain() as brain:
-            return measure(brain, folder, death, tasks=TASKS, broker=broker, acks_late=acks_late)
+            return measure(
+                brain, folders[row], death, tasks=TASKS, broker=broker, acks_late=acks_late
+            )
 
     with ThreadPoolExecutor(AT_ONCE) as pool:
         yield {row: pool.submit(run, row) for row in chosen}
@@ -113,13 +117,12 @@ def programs(request, tmp_path_factory):
         if hasattr(item, "callspec") and "program" in item.callspec.params
     }
 
+    folders = {name: tmp_path_factory.mktemp("program") for name in chosen}
+
     def run(name):
         with EmbeddedBrain() as brain:
             variables = {"LOSS_CHILD": SCRIPTS["ends"]}
-            scene = LossScene(
-                brain, tmp_path_factory.mktemp("program"), options=(), broker=None,
-                variables=variables,
-            )  # fmt: skip
+            scene = LossScene(brain, folders[name], options=(), broker=None, variables=variables)
             done = subprocess.run(
                 [*instrumented("python"), "-c", SCRIPTS[name]],
                 env=scene.stage.environment,

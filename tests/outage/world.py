@@ -12,8 +12,8 @@ from typing import Any
 
 from z4j_otel.agent.arbiter import Arbiter
 from z4j_otel.agent.conservation import Conservation
+from z4j_otel.agent.hello import HelloBuilder
 from z4j_otel.agent.importer import JournalImporter, ledger_of
-from z4j_otel.agent.inventory import HelloBuilder
 from z4j_otel.agent.loop import AgentLoop, Parts
 from z4j_otel.buffer.base import EntryKind
 from z4j_otel.buffer.sqlite import SqliteBuffer

@@ -24,7 +24,7 @@ from typing import Any, Final, TypeVar
 from opentelemetry.instrumentation.utils import suppress_instrumentation
 
 from z4j_otel.agent.execution import CommandRunner
-from z4j_otel.agent.inventory import HelloBuilder, agent_version
+from z4j_otel.agent.hello import HelloBuilder, agent_version
 from z4j_otel.agent.ledger import Ledger
 from z4j_otel.agent.loop import AgentLoop, Importer, Parts
 from z4j_otel.agent.metrics import publish

@@ -14,8 +14,8 @@ from z4j_otel.agent.adoption import AdoptingImporter
 from z4j_otel.agent.agent import AgentRuntime
 from z4j_otel.agent.arbiter import Arbiter
 from z4j_otel.agent.estate import marks_in
+from z4j_otel.agent.hello import HelloBuilder
 from z4j_otel.agent.importer import JournalImporter
-from z4j_otel.agent.inventory import HelloBuilder
 from z4j_otel.agent.ledger import Ledger
 from z4j_otel.agent.roll_call import RollCall
 from z4j_otel.agent.schedules.native import Desk

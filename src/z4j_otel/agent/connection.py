@@ -27,7 +27,7 @@ from dataclasses import dataclass, replace
 from typing import Final, Protocol
 
 from z4j_otel.agent.braintime import TOLERATED_S, BrainTime
-from z4j_otel.agent.diagnosis import (
+from z4j_otel.agent.connection_failures import (
     BatchesUnacked,
     BrainComplained,
     BrainStalled,

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from z4j_otel.agent.inventory import HelloBuilder
+from z4j_otel.agent.hello import HelloBuilder
 from z4j_otel.agent.placement import green_library
 from z4j_otel.clock import SystemClock
 from z4j_otel.config import AgentConfig

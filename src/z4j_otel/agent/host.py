@@ -29,7 +29,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from z4j_otel.agent.endings import at_end_of_main
+from z4j_otel.agent.interpreter_exit import at_end_of_main
 from z4j_otel.config import half_configured, is_configured, is_strict_mode
 from z4j_otel.errors import ConfigError
 from z4j_otel.events import RecordSink

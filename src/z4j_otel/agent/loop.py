@@ -27,11 +27,11 @@ from z4j_otel.agent.command_memory import CommandMemory
 from z4j_otel.agent.connection import BrainConnection
 from z4j_otel.agent.dispatcher import Dispatcher
 from z4j_otel.agent.health import HealthProbe
-from z4j_otel.agent.inventory import HelloBuilder
+from z4j_otel.agent.heartbeat import AgentReports
+from z4j_otel.agent.hello import HelloBuilder
 from z4j_otel.agent.ledger import Ledger
 from z4j_otel.agent.pool import WorkerPool
 from z4j_otel.agent.registry import RegistryNews
-from z4j_otel.agent.reports import AgentReports
 from z4j_otel.agent.schedules.commands import ScheduleCommands
 from z4j_otel.agent.schedules.memory import ToldMemory
 from z4j_otel.agent.schedules.mirror import ScheduleMirror

@@ -18,7 +18,7 @@ from weakref import ReferenceType, ref
 
 from opentelemetry.metrics import CallbackOptions, MeterProvider, Observation, get_meter
 
-from z4j_otel.agent.inventory import agent_version
+from z4j_otel.agent.hello import agent_version
 from z4j_otel.agent.ledger import Ledger
 from z4j_otel.clock import Clock, SystemClock
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import logging
 
-from z4j_otel.agent.diagnosis import Failure
+from z4j_otel.agent.connection_failures import Failure
 
 __all__ = ["News"]
 

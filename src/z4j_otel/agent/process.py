@@ -38,7 +38,7 @@ from typing import Any, Final
 import msgspec
 
 from z4j_otel.agent.handover import Handover, pack_settings
-from z4j_otel.agent.inventory import HelloBuilder, capabilities_of
+from z4j_otel.agent.hello import HelloBuilder, capabilities_of
 from z4j_otel.agent.link import Link, LinkBroken
 from z4j_otel.agent.policy import policy_of
 from z4j_otel.agent.schedules.native import NativeSchedules

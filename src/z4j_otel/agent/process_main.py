@@ -23,7 +23,7 @@ import msgspec
 from z4j_otel.agent.agent import AgentRuntime
 from z4j_otel.agent.assembly import build_agent, leave
 from z4j_otel.agent.handover import Handover, unpack_settings
-from z4j_otel.agent.inventory import HelloBuilder
+from z4j_otel.agent.hello import HelloBuilder
 from z4j_otel.agent.link import Link, LinkBroken
 from z4j_otel.agent.remote import RemoteEngine, RemoteSchedules, run_remotely
 from z4j_otel.agent.seat import Seat

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from typing import Final
 
-from z4j_otel.agent.diagnosis import BrainStalled
+from z4j_otel.agent.connection_failures import BrainStalled
 from z4j_otel.agent.registry import halves
 from z4j_otel.agent.uploader import Uploader
 from z4j_otel.agent.waiting import within

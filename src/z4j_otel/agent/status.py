@@ -45,7 +45,7 @@ import os
 from collections.abc import Mapping
 from typing import Any, Final
 
-from z4j_otel.agent.inventory import agent_version
+from z4j_otel.agent.hello import agent_version
 from z4j_otel.agent.ledger import Ledger
 
 __all__ = ["build_status_dict"]

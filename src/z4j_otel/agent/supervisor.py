@@ -12,7 +12,7 @@ from enum import Enum
 from typing import Any, Final
 
 from z4j_otel.agent.connection import BrainConnection, Ended
-from z4j_otel.agent.diagnosis import Failure, diagnose
+from z4j_otel.agent.connection_failures import Failure, diagnose
 from z4j_otel.agent.ledger import Ledger
 from z4j_otel.agent.news import News
 from z4j_otel.agent.waiting import wait_set

@@ -12,13 +12,9 @@ import hmac
 
 from z4j_otel.errors import CommandRefused
 from z4j_otel.instrumentors.rules import LocalRules
+from z4j_otel.wire.signing import purge_token
 
-__all__ = ["check_purge", "purge_token"]
-
-
-def purge_token(secret: bytes, queue: str, depth: int) -> str:
-    """Return the confirmation of a purge (PROTOCOL §6.3): 64 lower-case hexadecimal digits."""
-    return hmac.new(secret, _text(queue, depth), hashlib.sha256).hexdigest()
+__all__ = ["check_purge"]
 
 
 def check_purge(rules: LocalRules, queue: str, depth: int, token: str | None) -> None:
@@ -57,10 +53,6 @@ def _is_confirmed(rules: LocalRules, queue: str, depth: int, token: str) -> bool
     if rules.purge_secret:
         is_good = hmac.compare_digest(purge_token(rules.purge_secret, queue, depth), token)
     if rules.accepts_legacy_purge_token:
-        legacy = hashlib.sha256(_text(queue, depth)).hexdigest()
+        legacy = hashlib.sha256(f"purge|{queue}|{depth}".encode()).hexdigest()
         is_good |= hmac.compare_digest(legacy, token)
     return is_good
-
-
-def _text(queue: str, depth: int) -> bytes:
-    return f"purge|{queue}|{depth}".encode()

@@ -1,6 +1,6 @@
 """What a brain means by the code with which it closes a connection (PROTOCOL §1.6).
 
-How long to wait then says ``backoff``; what to tell the operator, ``agent.diagnosis``.
+How long to wait then says ``backoff``; what to tell the operator, ``agent.connection_failures``.
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@ import asyncio
 import json
 import uuid
 
-from z4j_otel.agent.inventory import HelloBuilder
+from z4j_otel.agent.hello import HelloBuilder
 from z4j_otel.agent.loop import AgentLoop, Parts
 from z4j_otel.buffer.base import EntryKind
 from z4j_otel.clock import iso_utc

@@ -9,7 +9,7 @@ import pytest
 
 from z4j_otel.agent.braintime import BrainTime
 from z4j_otel.agent.connection import BrainConnection
-from z4j_otel.agent.diagnosis import BatchesUnacked, BrainComplained, HelloUnanswered
+from z4j_otel.agent.connection_failures import BatchesUnacked, BrainComplained, HelloUnanswered
 from z4j_otel.agent.uploader import Uploader
 from z4j_otel.errors import (
     BufferFull,

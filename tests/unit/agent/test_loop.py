@@ -8,7 +8,7 @@ import itertools
 
 import pytest
 
-from z4j_otel.agent.inventory import HelloBuilder
+from z4j_otel.agent.hello import HelloBuilder
 from z4j_otel.agent.loop import AgentLoop, Parts
 from z4j_otel.agent.schedules.native import NativeSchedules
 from z4j_otel.buffer.base import EntryKind

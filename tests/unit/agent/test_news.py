@@ -6,7 +6,7 @@ import logging
 
 import pytest
 
-from z4j_otel.agent.diagnosis import Failure
+from z4j_otel.agent.connection_failures import Failure
 from z4j_otel.agent.news import News
 from z4j_otel.transport.close_codes import FailureClass
 

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from z4j_otel.agent.diagnosis import BrainStalled
+from z4j_otel.agent.connection_failures import BrainStalled
 from z4j_otel.agent.speaker import Speaker
 from z4j_otel.agent.uploader import Uploader
 from z4j_otel.commands import Command

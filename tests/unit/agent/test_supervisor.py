@@ -8,7 +8,7 @@ import logging
 import pytest
 
 from z4j_otel.agent.connection import Ended
-from z4j_otel.agent.diagnosis import Phase
+from z4j_otel.agent.connection_failures import Phase
 from z4j_otel.agent.supervisor import LinkState, Supervisor
 from z4j_otel.errors import (
     ConnectFailed,

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from z4j_otel.errors import CommandRefused
-from z4j_otel.instrumentors.purging import check_purge, purge_token
+from z4j_otel.instrumentors.purging import check_purge
 from z4j_otel.instrumentors.rules import LocalRules
+from z4j_otel.wire.signing import purge_token
 
 VECTORS = json.loads(
     (Path(__file__).parents[2] / "vectors" / "signing_vectors.json").read_text("utf-8")

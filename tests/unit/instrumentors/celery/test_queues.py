@@ -9,8 +9,8 @@ from z4j_otel.errors import AdapterError, CommandRefused
 from z4j_otel.instrumentors.celery import queues
 from z4j_otel.instrumentors.celery.handle import CeleryHandle
 from z4j_otel.instrumentors.celery.queues import QueueControl
-from z4j_otel.instrumentors.purging import purge_token
 from z4j_otel.instrumentors.rules import LocalRules
+from z4j_otel.wire.signing import purge_token
 
 SECRET = b"s" * 32
 

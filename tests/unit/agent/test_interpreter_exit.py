@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from z4j_otel.agent.endings import at_end_of_main
+from z4j_otel.agent.interpreter_exit import at_end_of_main
 
 
 def refuse(*_arguments):

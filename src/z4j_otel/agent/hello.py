@@ -1,4 +1,4 @@
-"""What the agent tells of itself: its introduction, its heartbeats, its diagnostics."""
+"""``hello``: how the agent introduces itself on every connection (PROTOCOL §2.1)."""
 
 from __future__ import annotations
 
@@ -6,26 +6,21 @@ import functools
 import os
 import platform
 import socket
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping
 from importlib import metadata
 from typing import Any, Final
 
 from z4j_otel.agent.execution import allow_all
-from z4j_otel.agent.ledger import Ledger
 from z4j_otel.agent.policy import permitted
-from z4j_otel.buffer.base import BufferStats
 from z4j_otel.clock import iso_z
 from z4j_otel.commands import Command
 from z4j_otel.guard import note_failure
 from z4j_otel.ids import new_boot_id
 from z4j_otel.instrumentors.adapter import EngineAdapter
-from z4j_otel.wire.frames import AgentStatus, Heartbeat, Hello
+from z4j_otel.wire.frames import Hello
 
-__all__ = ["HelloBuilder", "agent_version", "build_heartbeat", "build_status", "capabilities_of"]
+__all__ = ["HelloBuilder", "agent_version", "capabilities_of"]
 
-_NS: Final = 1_000_000_000
-_MAX_GAUGE: Final = 10_000_000
-_MAX_STREAK: Final = 1_000_000
 _PACKAGES: Final = ("z4j-otel", "opentelemetry-sdk", "websockets")
 
 
@@ -163,61 +158,3 @@ def _worker_id(framework: str) -> str:
     # unique. The rest is for people.
     host = socket.gethostname().partition(".")[0][:40]
     return f"{framework[:30]}-{host}-{os.getpid()}-{new_boot_id()[:8]}"
-
-
-def build_heartbeat(
-    stats: BufferStats, ledger: Ledger, engines: Iterable[str], health: dict[str, str]
-) -> Heartbeat:
-    """Build a heartbeat.
-
-    Args:
-        stats: The buffer's state.
-        ledger: What was lost so far.
-        engines: Names of all engines.
-        health: ``<engine>.queue_depths`` and ``<engine>.worker_details`` as JSON text,
-            already redacted.
-    """
-    return Heartbeat(
-        buffer_size=min(stats.entries, _MAX_GAUGE),
-        # The brain takes it for the workers' last sign of life: with the time of the last
-        # delivery an idle worker would look dead. Without it the brain uses its own clock.
-        last_flush_at=None,
-        dropped_events=min(ledger.dropped_total(), _MAX_GAUGE),
-        telemetry_loss=ledger.telemetry_loss(engines),
-        adapter_health=health,
-    )
-
-
-def build_status(
-    stats: BufferStats,
-    ledger: Ledger,
-    engines: Sequence[str],
-    *,
-    streaks: Mapping[str, int],
-    connected_at_ns: int,
-    now_ns: int,
-) -> AgentStatus:
-    """Build the diagnostics frame.
-
-    Args:
-        stats: The buffer's state.
-        ledger: What was lost so far.
-        engines: Names of all engines.
-        streaks: Failures in a row before this connection, by class name.
-        connected_at_ns: When this session was established, nanoseconds since the epoch.
-        now_ns: Current time, nanoseconds since the epoch.
-    """
-    oldest_ns = stats.oldest_ns
-    age_s = max(0, now_ns - oldest_ns) // _NS if oldest_ns else None
-    return AgentStatus(
-        telemetry_loss=ledger.telemetry_loss(engines),
-        auth_failure_streak=min(streaks.get("auth", 0), _MAX_STREAK),
-        protocol_failure_streak=min(streaks.get("protocol", 0), _MAX_STREAK),
-        connection_failure_streak=min(streaks.get("connection", 0), _MAX_STREAK),
-        last_successful_connect_at=iso_z(connected_at_ns),
-        current_session_age_seconds=max(0, now_ns - connected_at_ns) // _NS,
-        buffer_depth=stats.entries,
-        buffer_oldest_age_seconds=age_s,
-        agent_version=agent_version()[:40],
-        engines=list(engines)[:32],
-    )

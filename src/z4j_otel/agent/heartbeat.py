@@ -1,24 +1,30 @@
-"""What heartbeats and diagnostics say at this moment; never waits for anything."""
+"""``heartbeat`` and ``agent_status``: what they say at this moment (PROTOCOL §4.3, §4.5).
+
+Building them never waits: what engines tell comes from :mod:`z4j_otel.agent.health`.
+"""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final
 
 from z4j_otel.agent.health import HealthProbe
-from z4j_otel.agent.inventory import build_heartbeat, build_status
+from z4j_otel.agent.hello import agent_version
 from z4j_otel.agent.ledger import Ledger
 from z4j_otel.agent.registry import RegistryNews
 from z4j_otel.buffer.base import BufferStats, EventBuffer
-from z4j_otel.clock import Clock
+from z4j_otel.clock import Clock, iso_z
 from z4j_otel.errors import BufferError_
 from z4j_otel.wire.frames import AgentStatus, Heartbeat, RegistryDelta
 
-__all__ = ["AgentReports"]
+__all__ = ["AgentReports", "build_heartbeat", "build_status"]
 
 _logger = logging.getLogger(__name__)
 
+_NS: Final = 1_000_000_000
+_MAX_GAUGE: Final = 10_000_000
+_MAX_STREAK: Final = 1_000_000
 _WORTH_TELLING_S: Final = 1.0
 
 
@@ -96,3 +102,61 @@ class AgentReports:
             connected_at_ns=connected_at_ns,
             now_ns=self._clock.now_ns(),
         )
+
+
+def build_heartbeat(
+    stats: BufferStats, ledger: Ledger, engines: Iterable[str], health: dict[str, str]
+) -> Heartbeat:
+    """Build a heartbeat.
+
+    Args:
+        stats: The buffer's state.
+        ledger: What was lost so far.
+        engines: Names of all engines.
+        health: ``<engine>.queue_depths`` and ``<engine>.worker_details`` as JSON text,
+            already redacted.
+    """
+    return Heartbeat(
+        buffer_size=min(stats.entries, _MAX_GAUGE),
+        # The brain takes it for the workers' last sign of life: with the time of the last
+        # delivery an idle worker would look dead. Without it the brain uses its own clock.
+        last_flush_at=None,
+        dropped_events=min(ledger.dropped_total(), _MAX_GAUGE),
+        telemetry_loss=ledger.telemetry_loss(engines),
+        adapter_health=health,
+    )
+
+
+def build_status(
+    stats: BufferStats,
+    ledger: Ledger,
+    engines: Sequence[str],
+    *,
+    streaks: Mapping[str, int],
+    connected_at_ns: int,
+    now_ns: int,
+) -> AgentStatus:
+    """Build the diagnostics frame.
+
+    Args:
+        stats: The buffer's state.
+        ledger: What was lost so far.
+        engines: Names of all engines.
+        streaks: Failures in a row before this connection, by class name.
+        connected_at_ns: When this session was established, nanoseconds since the epoch.
+        now_ns: Current time, nanoseconds since the epoch.
+    """
+    oldest_ns = stats.oldest_ns
+    age_s = max(0, now_ns - oldest_ns) // _NS if oldest_ns else None
+    return AgentStatus(
+        telemetry_loss=ledger.telemetry_loss(engines),
+        auth_failure_streak=min(streaks.get("auth", 0), _MAX_STREAK),
+        protocol_failure_streak=min(streaks.get("protocol", 0), _MAX_STREAK),
+        connection_failure_streak=min(streaks.get("connection", 0), _MAX_STREAK),
+        last_successful_connect_at=iso_z(connected_at_ns),
+        current_session_age_seconds=max(0, now_ns - connected_at_ns) // _NS,
+        buffer_depth=stats.entries,
+        buffer_oldest_age_seconds=age_s,
+        agent_version=agent_version()[:40],
+        engines=list(engines)[:32],
+    )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from z4j_otel.agent.diagnosis import (
+from z4j_otel.agent.connection_failures import (
     BatchesUnacked,
     BrainComplained,
     BrainStalled,

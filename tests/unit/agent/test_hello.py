@@ -1,20 +1,12 @@
-"""Introduction, heartbeat and diagnostics."""
+"""The introduction."""
 
 from __future__ import annotations
 
 import msgspec
 
-from z4j_otel.agent.inventory import (
-    HelloBuilder,
-    agent_version,
-    build_heartbeat,
-    build_status,
-)
+from z4j_otel.agent.hello import HelloBuilder, agent_version
 from z4j_otel.agent.policy import policy_of
-from z4j_otel.buffer.base import BufferStats, DropReason, EntryKind
-from z4j_otel.wire.frames import AgentStatus, Heartbeat, Hello
-
-STATS = BufferStats(entries=7, bytes=70, oldest_ns=1_699_999_990_000_000_000)
+from z4j_otel.wire.frames import Hello
 
 
 def test_hello_lists_engines_and_capabilities(kit):
@@ -74,48 +66,6 @@ def test_worker_ids_differ_and_say_where():
 def test_role_may_be_unset():
     """An empty role is not told."""
     assert HelloBuilder(started_at_ns=0).build().worker_role is None
-
-
-def test_heartbeat_tells_buffer_and_losses(ledger):
-    """A heartbeat has the buffer's size, all losses and the engines' health."""
-    ledger.losses = {(EntryKind.EVENT, DropReason.BUFFER_FULL): 3}
-    beat = build_heartbeat(STATS, ledger, ["celery"], {"celery.queue_depths": "{}"})
-    assert (beat.buffer_size, beat.dropped_events) == (7, 3)
-    assert beat.telemetry_loss.adapter_events == {"celery": 0}
-    assert beat.adapter_health == {"celery.queue_depths": "{}"}
-    assert beat.last_flush_at is None
-
-
-def test_heartbeat_keeps_the_bounds_of_the_wire(ledger):
-    """Enormous numbers are capped rather than refused by the brain."""
-    ledger.losses = {(EntryKind.EVENT, DropReason.BUFFER_FULL): 10**9}
-    beat = build_heartbeat(BufferStats(10**9, 0, None), ledger, [], {})
-    assert msgspec.convert(msgspec.to_builtins(beat), Heartbeat) == beat
-
-
-def test_status_tells_ages_and_streaks(kit, ledger):
-    """Diagnostics hold ages in seconds and the failures before this session."""
-    now_ns = kit.EPOCH_NS
-    status = build_status(
-        STATS,
-        ledger,
-        ["celery"],
-        streaks={"auth": 2, "connection": 5},
-        connected_at_ns=now_ns - 3_000_000_000,
-        now_ns=now_ns,
-    )
-    assert (status.current_session_age_seconds, status.buffer_oldest_age_seconds) == (3, 10)
-    assert (status.auth_failure_streak, status.protocol_failure_streak) == (2, 0)
-    assert status.connection_failure_streak == 5
-    assert msgspec.convert(msgspec.to_builtins(status), AgentStatus) == status
-
-
-def test_status_of_an_empty_buffer_has_no_age(kit, ledger):
-    """Without entries there is no oldest one."""
-    stats = BufferStats(0, 0, None)
-    status = build_status(stats, ledger, [], streaks={}, connected_at_ns=kit.EPOCH_NS, now_ns=0)
-    assert status.buffer_oldest_age_seconds is None
-    assert status.current_session_age_seconds == 0
 
 
 def test_hello_lists_schedulers_beside_engines(kit):
