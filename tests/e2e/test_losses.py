@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
@@ -157,3 +158,21 @@ def test_a_program_delivers_what_it_sent(programs, program):
     assert delivered == ids[: len(delivered)]
     assert program in ADOPTED or delivered == ids
     assert left == []
+
+
+def test_a_hard_limit_in_a_cold_stop_is_told_as_the_end(redis_url, tmp_path):
+    """The task outlives its SIGTERM; Celery acks its message at the limit: it comes no more."""
+    with EmbeddedBrain() as brain:
+        options = ("--concurrency=1", "--include=z4j_otel.cli.drill.tasks")
+        late = {"LOSS_ACKS_LATE": "1"}
+        scene = LossScene(brain, tmp_path, options=options, broker=redis_url, variables=late)
+        scene.start_worker()
+        # The publisher may need longer for its own end than the task has.
+        with ThreadPoolExecutor(1) as pool:
+            pool.submit(scene.publish, [("z4j.drill.limited", ())])
+            scene.wait(scene.running, 30.0, "run of the task")
+            scene.stage.stop(signal.SIGQUIT)
+        events = brain.events(scene.ids[0])
+    kinds = [event["kind"] for event in events if event["kind"] != "task.sent"]
+    assert kinds == ["task.received", "task.started", "task.failed"]
+    assert events[-1]["data"]["cause"] == "time_limit"

@@ -7,6 +7,7 @@ decoded already, and nothing is changed.
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping
 from datetime import datetime
@@ -31,6 +32,7 @@ __all__ = [
     "has_stamp",
     "headers_of_publish",
     "priority_label",
+    "process_of",
     "queue_of",
     "queue_of_publish",
     "received_details",
@@ -43,6 +45,8 @@ SENT_AT_HEADER = "z4j_sent_ns"
 """Message header with the publisher's clock, nanoseconds; gives ``queue_wait_ms``."""
 
 _REDIS_LIKE = ("redis", "rediss", "sentinel", "valkey")
+_GREATEST_PID = 2**22
+"""Of Linux; other systems have lesser ones."""
 _DELAYS = re.compile(r"(?:[01]\.){28}")
 """What RabbitMQ's native delayed delivery puts before a routing key: the seconds, in bits."""
 _STAND_IN = "UnpickleableExceptionWrapper"
@@ -232,6 +236,15 @@ def failure_details(exception: BaseException, cause: Cause | None = None) -> dic
         "exception_type": _class_name(_unwrapped(exception)),
         "cause": (cause or cause_of(exception)).value,
     }
+
+
+def process_of(request: Any) -> dict[str, int]:
+    """Return which process ran a request, so that its end finds its run among several."""
+    pid = getattr(request, "worker_pid", None)
+    if not isinstance(pid, int):
+        return {}
+    # Pools of greenlets put the number of a greenlet there, an address in this process.
+    return {"pid": pid if pid <= _GREATEST_PID else os.getpid()}
 
 
 def hard_limit_behind(exception: BaseException, task: Any) -> Exception | None:

@@ -11,16 +11,13 @@ from typing import Any, Final
 from z4j_otel.events import Cause, EventKind, TaskFacts
 from z4j_otel.guard import guard, note_failure
 from z4j_otel.instrumentors.celery import extract, instances, upstream
+from z4j_otel.instrumentors.celery.cancelled import CancelledRuns
 from z4j_otel.instrumentors.celery.exits import ChildExits
 from z4j_otel.instrumentors.celery.runs import RunCapture
 from z4j_otel.instrumentors.tracing import TaskTracer
 from z4j_otel.sinks import current_host
 
 __all__ = ["MainProcessCapture"]
-
-_GREATEST_PID: Final = 2**22
-"""Of Linux; other systems have lesser ones."""
-_CANCELLED = "the worker stopped its child while the task ran"
 
 
 class _Failing:
@@ -56,6 +53,7 @@ class MainProcessCapture:
         self._tracer = tracer
         self._runs = runs
         self.exits = ChildExits()
+        self._cancelled = CancelledRuns(tracer)
 
     @property
     def _failing(self) -> _Failing:
@@ -78,6 +76,7 @@ class MainProcessCapture:
     @guard("stop of the agent")
     def worker_stopped(self, **_kwargs: Any) -> None:
         """``worker_shutdown``: the last task has ended."""
+        self._cancelled.settle_all()
         current_host().worker_stopping()
 
     def received(self, request: Any, **_kwargs: Any) -> None:
@@ -194,7 +193,7 @@ class MainProcessCapture:
         context = sender.request if sender.request.id == task_id else None
         facts = self._facts_of_lost(sender, task_id, context)
         details = extract.failure_details(exception)
-        details |= _process_of(self._failing.request)
+        details |= extract.process_of(self._failing.request)
         if details["cause"] == Cause.WORKER_LOST.value:
             pid = details.get("pid")
             details["exception"] = self.exits.corrected(details["exception"], pid)
@@ -229,14 +228,16 @@ class MainProcessCapture:
         """``Request.on_failure``: what a child died of, or raised."""
         exc_info = kwargs.get("exc_info", args[0] if args else None)
         exception = getattr(exc_info, "exception", None)
-        with _handling(_Failing(instance, getattr(exception, "exc", None) or exception)):
+        failing = _Failing(instance, getattr(exception, "exc", None) or exception)
+        with _handling(failing):
             try:
                 result = wrapped(*args, **kwargs)
             except BaseException:
                 self._tell_unhandled(instance)
                 raise
             self._tell_stored_success(instance)
-            return result
+        self._cancelled.failed(instance, failing.exception)
+        return result
 
     @guard("capture of a failure that Celery could not handle")
     def _tell_unhandled(self, request: Any) -> None:
@@ -250,14 +251,18 @@ class MainProcessCapture:
             self._tracer.record(EventKind.TASK_REVOKED, facts, details)
         elif extract.cause_of(exception) in {Cause.WORKER_LOST, Cause.TIME_LIMIT}:
             # Any other failure was told by the child that survived it.
-            details = extract.failure_details(exception) | _process_of(request)
+            details = extract.failure_details(exception) | extract.process_of(request)
             details["exception"] = self.exits.corrected(details["exception"], details.get("pid"))
             self._tracer.record(EventKind.TASK_FAILED, facts, details)
 
     def around_timeout(self, wrapped: Any, instance: Any, args: Any, kwargs: Any) -> Any:
         """``Request.on_timeout``: remember the request, Celery forgets it first."""
+        given = {**dict(zip(("soft", "timeout"), args, strict=False)), **kwargs}
         with _handling(_Failing(instance)):
-            return wrapped(*args, **kwargs)
+            result = wrapped(*args, **kwargs)
+        if not given["soft"]:
+            self._cancelled.timed_out(instance, given["timeout"])
+        return result
 
     def around_cancel(self, wrapped: Any, instance: Any, args: Any, kwargs: Any) -> Any:
         """``Request.cancel``: a cold stop or a lost broker ends a run, and Celery says nothing."""
@@ -275,32 +280,13 @@ class MainProcessCapture:
         except BaseException:
             # The pool was told first; behind it the result backend can be away.
             if run is not None:
-                self._tell_cancelled(instance, comes_again)
+                self._cancelled.tell(instance, comes_again=comes_again)
             raise
-        # After the child got its signal: what it told before then was its true end.
-        if is_running:
-            self._tell_cancelled(instance, comes_again)
+        if run is not None:
+            self._cancelled.tell(instance, comes_again=comes_again)
+        elif is_running:
+            self._cancelled.add(instance)
         return result
-
-    @guard("capture of a cancelled run")
-    def _tell_cancelled(self, request: Any, comes_again: bool) -> None:
-        facts = extract.facts_of_request(self._tracer.engine, request)
-        if comes_again:
-            details = {
-                "retry_count": facts.attempt + 1,
-                "reason": _CANCELLED,
-                "cause": Cause.WORKER_LOST.value,
-                **_process_of(request),
-            }
-            self._tracer.record(EventKind.TASK_RETRIED, facts, details)
-            return
-        details = {
-            "exception": f"WorkerLostError: {_CANCELLED}",
-            "exception_type": "WorkerLostError",
-            "cause": Cause.WORKER_LOST.value,
-            **_process_of(request),
-        }
-        self._tracer.record(EventKind.TASK_FAILED, facts, details)
 
     @guard("capture of a late success")
     def _tell_stored_success(self, request: Any) -> None:
@@ -309,7 +295,7 @@ class MainProcessCapture:
         is_lost = exception is not None and extract.cause_of(exception) is Cause.WORKER_LOST
         if is_lost and not self._failing.is_told:
             facts = extract.facts_of_request(self._tracer.engine, request)
-            details = {"worker_lost": True, **_process_of(request)}
+            details = {"worker_lost": True, **extract.process_of(request)}
             self._tracer.record(EventKind.TASK_SUCCEEDED, facts, details)
 
     def around_reject(self, wrapped: Any, instance: Any, args: Any, kwargs: Any) -> Any:
@@ -329,7 +315,7 @@ class MainProcessCapture:
             return
         if extract.cause_of(exception) is Cause.REJECTED:
             facts = extract.facts_of_request(self._tracer.engine, request)
-            details = extract.failure_details(exception) | _process_of(request)
+            details = extract.failure_details(exception) | extract.process_of(request)
             self._tracer.record(EventKind.TASK_FAILED, facts, details)
 
     @guard("capture of a redelivery")
@@ -343,7 +329,7 @@ class MainProcessCapture:
         cause = extract.cause_of(exception)
         reason = "worker lost" if cause is Cause.WORKER_LOST else extract.exception_text(exception)
         details = {"retry_count": facts.attempt + 1, "reason": reason, "cause": cause.value}
-        details |= _process_of(self._failing.request)
+        details |= extract.process_of(self._failing.request)
         self._tracer.record(EventKind.TASK_RETRIED, facts, details)
 
     @guard("capture of an unknown task")
@@ -387,12 +373,3 @@ class MainProcessCapture:
             "cause": cause.value,
         }
         self._tracer.record(EventKind.TASK_FAILED, facts, failure, span=span)
-
-
-def _process_of(request: Any) -> dict[str, int]:
-    """Return which process ran a request, so that its end finds its run among several."""
-    pid = getattr(request, "worker_pid", None)
-    if not isinstance(pid, int):
-        return {}
-    # Pools of greenlets put the number of a greenlet there, an address in this process.
-    return {"pid": pid if pid <= _GREATEST_PID else os.getpid()}

@@ -189,9 +189,54 @@ def test_a_cold_stop_ends_the_runs_it_cancels(
     request.task = SimpleNamespace(acks_late=acks_late)
     order: list[list[str]] = []
     capture.main_process.around_cancel(lambda: order.append(recorder.kinds()), request, (), {})
-    assert order == [[]]
+    assert order == [recorder.kinds()] == [[]]  # the child may still speak for itself
+    capture.main_process.worker_stopped()
     assert recorder.kinds() == [kind]
+    assert recorder.calls == ["worker_stopping"]
     assert recorder.last(kind).details["cause"] == "worker_lost"
+
+
+def test_a_time_limit_in_a_cold_stop_is_no_retry(
+    capture: Any, recorder: Any, request_of: Any
+) -> None:
+    """A task that outlives its SIGTERM may meet its limit: Celery acks it and signals nothing."""
+    main, request, error = capture.main_process, request_of(), TimeLimitExceeded(1)
+    request.time_start, request.acknowledged = 1.0, False
+    request.task = SimpleNamespace(acks_late=True)
+    main.around_cancel(lambda: None, request, (), {})
+    main.around_failure(lambda _info: None, request, (failure(error),), {})
+
+    def ack(**_limit: Any) -> None:
+        request.acknowledged = True
+
+    main.around_timeout(ack, request, (), {"soft": False, "timeout": 1})
+    main.worker_stopped()
+    assert recorder.kinds() == ["failed"]
+    assert recorder.last("failed").details["cause"] == "time_limit"
+
+
+def test_a_soft_limit_in_a_cold_stop_is_no_end(
+    capture: Any, recorder: Any, request_of: Any
+) -> None:
+    """The task hears of it and goes on."""
+    main, request = capture.main_process, request_of()
+    request.time_start, request.acknowledged = 1.0, False
+    request.task = SimpleNamespace(acks_late=True)
+    main.around_cancel(lambda: None, request, (), {})
+    main.around_timeout(lambda *_given: None, request, (True, 1), {})
+    assert recorder.kinds() == []
+
+
+def test_a_cancelled_run_ends_when_its_pool_says_that_the_child_is_gone(
+    capture: Any, recorder: Any, request_of: Any
+) -> None:
+    """As with a lost broker, where the worker lives on."""
+    main, request = capture.main_process, request_of()
+    request.time_start, request.acknowledged = 1.0, False
+    request.task = SimpleNamespace(acks_late=True)
+    main.around_cancel(lambda: None, request, (), {})
+    main.around_failure(lambda _info: None, request, (failure(Terminated(15)),), {})
+    assert recorder.kinds() == ["retried"]
 
 
 def test_a_cancelled_request_that_never_ran_has_no_end(
