@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import shutil
 import sys
 import tempfile
 import time
@@ -31,11 +32,12 @@ def main() -> int:
     outcomes = []
     for seed in options.seeds or [int(time.time())]:
         console.print(f"seed {seed}, {options.minutes:g} min")
-        with redis() as broker, tempfile.TemporaryDirectory() as folder:
+        folder = Path(tempfile.mkdtemp(prefix="z4j-chaos-"))
+        with redis() as broker:
             outcome = run(
                 seed,
                 options.minutes * 60,
-                Path(folder),
+                folder,
                 broker,
                 console.print,
                 has_one_worker=options.one_worker,
@@ -44,7 +46,10 @@ def main() -> int:
         show(console, outcome)
         if options.json:
             print(json.dumps(outcome.plain()))  # noqa: T201 -- what --json is for
-        if not outcome.is_good:
+        if outcome.is_good:
+            shutil.rmtree(folder, ignore_errors=True)
+        else:
+            console.print(f"logs and Redis' own record are kept in {folder}", soft_wrap=True)
             with KEPT.open("a", encoding="utf-8") as kept:
                 kept.write(f"{seed} {options.minutes:g}\n")
             console.print(f"[red]kept[/] in {KEPT.name}: make chaos SEEDS={seed}")

@@ -11,6 +11,7 @@ from z4j_otel.cli.drill.judge import Outcome
 from z4j_otel.cli.drill.storm import Plan, play
 
 from ..truth.loss_scene import APP, variables_of  # noqa: TID252 -- the application of `make truth`
+from .record import RedisRecord
 
 __all__ = ["run"]
 
@@ -29,7 +30,7 @@ def run(
     Args:
         seed: Decides tasks, faults and their times, and when messages are acknowledged.
         seconds: How long faults go on.
-        folder: An empty folder.
+        folder: An empty folder; it gets the logs and Redis' own record.
         broker: URL of an empty Redis database.
         say: Told what happens, a line at a time.
         has_one_worker: Whether the worker's main process is left alone, so that its memory
@@ -39,6 +40,7 @@ def run(
         StageError: The worker did not start or did not finish.
     """
     queue = f"loss-{secrets.token_hex(4)}"
+    record = RedisRecord(broker, folder / "redis.log")
     plan = Plan(
         app=APP,
         queue=queue,
@@ -53,5 +55,7 @@ def run(
         },
         sometimes={"LOSS_ACKS_LATE": "1"},
         has_one_worker=has_one_worker,
+        witness=record.fates,
     )
-    return play(plan, folder, say)
+    with record:
+        return play(plan, folder, say)

@@ -7,12 +7,13 @@ from collections import Counter, defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Final
 
 from z4j_otel.cli.drill.notes import ENDS, OUT_OF_ORDER, problems_of
 from z4j_otel.cli.drill.scene import Scene
 
-__all__ = ["REPORT", "Outcome", "judge", "reports_of"]
+__all__ = ["REPORT", "Fate", "Outcome", "judge", "reports_of"]
 
 REPORT: Final = "report.jsonl"
 """Name of the file to which each agent appends its account when it ends."""
@@ -22,8 +23,22 @@ _TO_RUN: Final = (["state retry"], ["state received"])
 was killed before it began the run.
 
 Without its message it is a problem, whatever it noted: a broker may have lost the message when
-it handed it out again, but a run that was falsely told as retried leaves the same notes."""
+it handed it out again, but a run that was falsely told as retried leaves the same notes. Only
+who saw the broker lose it can tell one from the other."""
 _Event = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Fate:
+    """What a broker was seen to do with a task's last message."""
+
+    seen: str
+    """Step by step, for people."""
+    is_lost: bool
+    """Whether it was seen to lose the message."""
+
+
+_UNSEEN: Final = Fate("", is_lost=False)
 
 
 @dataclass(slots=True)
@@ -38,6 +53,8 @@ class Outcome:
     """Tasks whose every run was told exactly once."""
     never_ran: int = 0
     """Tasks without a message that neither began nor were told as begun: lost by the broker."""
+    lost: dict[str, str] = field(default_factory=dict)
+    """Tasks whose message the broker was seen to lose before their first or next run, and how."""
     repeated_events: int = 0
     """Events stored more than once."""
     stored: int = 0
@@ -69,7 +86,12 @@ class Outcome:
 
 
 def judge(
-    scene: Scene, outcome: Outcome, held: Collection[str], *, is_held_known: bool = True
+    scene: Scene,
+    outcome: Outcome,
+    held: Collection[str],
+    *,
+    is_held_known: bool = True,
+    fates: Mapping[str, Fate] = MappingProxyType({}),
 ) -> None:
     """Compare what was told with what happened.
 
@@ -79,6 +101,7 @@ def judge(
         held: Tasks whose messages the broker still has.
         is_held_known: Whether the broker keeps what a worker had taken; if not, a task that is
             to run again and has no message is the broker's loss.
+        fates: What the broker was seen to do with tasks' messages, where it was watched.
     """
     runs = scene.notes.runs()
     stories: dict[str, list[_Event]] = defaultdict(list)
@@ -92,10 +115,14 @@ def judge(
     outcome.tasks = len(scene.ids)
     outcome.runs = sum(map(len, runs.values()))
     for task_id in scene.ids:
-        events = stories[task_id]
+        events, fate = stories[task_id], fates.get(task_id, _UNSEEN)
         if task_id not in runs and not any(each["kind"] == "task.started" for each in events):
-            outcome.waiting += task_id in held
-            outcome.never_ran += task_id not in held
+            if task_id in held:
+                outcome.waiting += 1
+            elif fate.is_lost:
+                outcome.lost[task_id] = fate.seen
+            else:
+                outcome.never_ran += 1
             continue
         row = scene.brain.task(task_id)
         wrong = [
@@ -108,10 +135,13 @@ def judge(
         ]
         if wrong in _TO_RUN and (task_id in held or not is_held_known):
             outcome.waiting += 1
+        elif wrong in _TO_RUN and fate.is_lost:
+            outcome.lost[task_id] = fate.seen
         elif wrong:
             kinds = " ".join(str(each["kind"]).partition(".")[2] for each in events)
             noted = ", ".join(map(str, runs.get(task_id, ()))) or "nothing"
-            outcome.problems.append(f"{task_id}: {'; '.join(wrong)} [{kinds}]; noted: {noted}")
+            problem = f"{task_id}: {'; '.join(wrong)} [{kinds}]; noted: {noted}"
+            outcome.problems.append(f"{problem}; broker: {fate.seen}" if fate.seen else problem)
         else:
             outcome.told += 1
     outcome.account = _accounts(reports_of(scene.folder))

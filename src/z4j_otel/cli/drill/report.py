@@ -65,6 +65,8 @@ def show(
             f"descriptors {row['fds_early']:.0f} -> {row['fds_late']:.0f}",
             highlight=False,
         )
+    for task_id, seen in outcome.lost.items():
+        console.print(f"lost by the broker, seen: {task_id}: {seen}", markup=False, highlight=False)
     for problem in outcome.problems[:_MOST_PROBLEMS]:
         console.print(problem, style="red", markup=False)
     if (more := len(outcome.problems) - _MOST_PROBLEMS) > 0:
@@ -86,6 +88,8 @@ def _counts(outcome: Outcome) -> Table:
     told = f"{outcome.told} told exactly once"
     if outcome.never_ran:
         told += f", {outcome.never_ran} lost by the broker before they ran"
+    if outcome.lost:
+        told += f", {len(outcome.lost)} seen to be lost by the broker"
     if outcome.waiting:
         told += f", {outcome.waiting} still to run (the broker holds or has lost their messages)"
     events = (

@@ -37,6 +37,8 @@ class Scene:
         self.notes = notes
         self.ids: list[str] = []
         """Every task that was published."""
+        self.ended_s: list[float] = []
+        """When workers were gone that were stopped or killed, seconds since the epoch."""
         self._groups: list[int] = []
 
     def start_worker(self) -> None:
@@ -55,6 +57,16 @@ class Scene:
             return self.notes.is_ready(pid)
 
         self.wait(is_ready, _READY_S, "start of the worker")
+
+    def stop_worker(self, signal_number: int = signal.SIGTERM) -> None:
+        """Stop the worker: SIGTERM warmly, SIGQUIT coldly."""
+        self.stage.stop(signal_number)
+        self.ended_s.append(time.time())
+
+    def kill_worker(self, *, whole_group: bool) -> None:
+        """SIGKILL the worker's main process, or with it all its children at once."""
+        self.stage.kill(whole_group=whole_group)
+        self.ended_s.append(time.time())
 
     @property
     def workers(self) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,7 +15,7 @@ from z4j_otel.cli.demo.stage import Stage, StageError
 from z4j_otel.cli.drill.brokers import BrokerFacts
 from z4j_otel.cli.drill.faults import FAULTS, Fault, Ring
 from z4j_otel.cli.drill.hand import HandOn, hand_on
-from z4j_otel.cli.drill.judge import REPORT, Outcome, judge, reports_of
+from z4j_otel.cli.drill.judge import REPORT, Fate, Outcome, judge, reports_of
 from z4j_otel.cli.drill.notes import Notes
 from z4j_otel.cli.drill.scene import Call, Scene
 from z4j_otel.cli.drill.vitals import Vitals
@@ -62,6 +62,9 @@ class Plan:
     """Still more, for half of all seeds."""
     has_one_worker: bool = False
     """Whether the worker's main process is left alone, so that its memory can be watched."""
+    witness: Callable[[Sequence[float]], Mapping[str, Fate]] | None = None
+    """Says what the broker was seen to do with each task's message, given when workers were
+    gone that were stopped or killed; without it nobody watches."""
 
     def faults(self) -> tuple[Fault, ...]:
         """Return the faults that may come."""
@@ -111,7 +114,8 @@ def play(plan: Plan, folder: Path, say: Callable[[str], None]) -> Outcome:
             scene.kill_orphans()
         with _hand(plan, scene, is_seen=False) as hand:
             held = hand.held()
-        judge(scene, outcome, held, is_held_known=plan.facts.keeps_taken)
+        fates = plan.witness(scene.ended_s) if plan.witness is not None else {}
+        judge(scene, outcome, held, is_held_known=plan.facts.keeps_taken, fates=fates)
     return outcome
 
 
@@ -211,11 +215,11 @@ def _settle(ring: Ring, quiet_s: float, say: Callable[[str], None]) -> None:
         time.sleep(0.5)
     else:
         raise StageError("it does not become quiet", scene.stage.log())
-    scene.stage.stop()
+    scene.stop_worker()
     # One more agent adopts what processes left that ended on their own. What it has no time
     # to deliver when it is stopped, as on a busy machine, is the next one's.
     for _ in range(_MOST_HEIRS):
         scene.start_worker()
-        scene.stage.stop()
+        scene.stop_worker()
         if not reports_of(scene.folder)[-1]["waiting"]:
             break

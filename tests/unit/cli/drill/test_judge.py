@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from z4j_otel.cli.drill.judge import REPORT, Outcome, judge
+from z4j_otel.cli.drill.judge import REPORT, Fate, Outcome, judge
 from z4j_otel.cli.drill.notes import Notes
 
 PID = 2**22 + 1  # larger than any process's number: its runs are over
@@ -160,6 +160,47 @@ def test_a_task_that_is_to_run_again_needs_its_message(
 
     assert outcome.waiting == waiting
     assert outcome.is_good == bool(waiting)
+
+
+@pytest.mark.parametrize("then", ["", " received"])
+def test_a_message_that_the_broker_was_seen_to_lose_is_counted_apart(good, then):
+    """With what was seen; the task's own notes prove nothing."""
+    good.note("b", "begin")
+    good.tell("b", f"sent received started retried{then}", state=then.strip() or "retry")
+    outcome = good.judge(fates={"b": Fate("popped, never booked", is_lost=True)})
+
+    assert outcome.is_good
+    assert (outcome.lost, outcome.waiting) == ({"b": "popped, never booked"}, 0)
+
+
+def test_a_message_that_was_seen_to_be_acked_is_not_lost(good):
+    """Then it was told as retried and comes no more: a problem, with what the broker did."""
+    good.note("b", "begin")
+    good.tell("b", "sent received started retried", state="retry")
+    outcome = good.judge(fates={"b": Fate("out of the book", is_lost=False)})
+
+    assert not outcome.is_good
+    assert not outcome.lost
+    assert outcome.problems[0].endswith("; broker: out of the book")
+
+
+def test_a_lost_message_excuses_nothing_else(good):
+    """A run whose end was not told stays a problem."""
+    good.note("b", "begin", "begin")
+    good.tell("b", "sent received started received started retried", state="retry")
+    outcome = good.judge(fates={"b": Fate("popped, never booked", is_lost=True)})
+
+    assert not outcome.is_good
+    assert not outcome.lost
+
+
+def test_a_task_that_never_began_and_was_seen_to_be_lost_is_counted_with_what_was_seen(good):
+    """Not among those of which nobody knows."""
+    good.tell("b", "sent received", state="received")
+    outcome = good.judge(fates={"b": Fate("popped, never booked", is_lost=True)})
+
+    assert outcome.is_good
+    assert (outcome.never_ran, list(outcome.lost)) == (0, ["b"])
 
 
 @pytest.mark.parametrize("name", ["pending", "dropped", "unaccounted"])

@@ -64,6 +64,14 @@ def test_what_the_broker_lost_or_holds_is_counted():
     assert "2 lost by the broker before they ran, 1 still to run" in text
 
 
+def test_what_the_broker_was_seen_to_lose_is_shown_with_what_was_seen():
+    """Each of these tasks has a line."""
+    text = shown(outcome(lost={"t-1": "taken by BRPOP [x]"}))
+
+    assert "1 seen to be lost by the broker" in text
+    assert "lost by the broker, seen: t-1: taken by BRPOP [x]" in text
+
+
 def test_memory_and_descriptors_of_a_worker_are_shown():
     """Where it lived long enough."""
     row = {"pid": 42, "lived_s": 60.0, "rss_mib_early": 70, "rss_mib_late": 71.5}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
+import time
 
 import pytest
 
@@ -34,6 +35,16 @@ class Stage:
 
     has_worker = True
 
+    def stop(self, signal_number):
+        """End it with a signal."""
+        self.process.send_signal(signal_number)
+        self.process.wait()
+
+    def kill(self, *, whole_group):
+        """Kill it; it has no children."""
+        del whole_group
+        self.stop(signal.SIGKILL)
+
 
 @pytest.fixture
 def scene(tmp_path):
@@ -50,6 +61,20 @@ def test_a_process_of_the_worker_can_be_killed(scene):
     scene.kill_child(scene.stage.worker_pid, signal.SIGKILL)
 
     assert scene.stage.process.wait() == -signal.SIGKILL
+
+
+@pytest.mark.parametrize(
+    "end",
+    [lambda scene: scene.stop_worker(), lambda scene: scene.kill_worker(whole_group=True)],
+)
+def test_the_end_of_a_worker_is_noted(scene, end):
+    """When it is gone, so that what its broker lost with it can be told."""
+    before_s = time.time()
+    end(scene)
+
+    assert scene.stage.process.poll() is not None
+    assert len(scene.ended_s) == 1
+    assert before_s <= scene.ended_s[0] <= time.time()
 
 
 def test_no_other_process_is_ever_killed(scene):
