@@ -81,6 +81,8 @@ class End(msgspec.Struct, array_like=True, gc=False):
     worker: str | None
     span_id: str
     is_retry: bool
+    begun_ns: int = 0
+    """When its run had begun; when it came, if it had none."""
 
     def is_of(self, who: Witness) -> bool:
         """Whether the evidence is about the same run."""
@@ -154,9 +156,8 @@ class Story(msgspec.Struct, array_like=True):
         known = run if run is not None else who
         if run is not None:
             self.runs.remove(run)
-        self.ends.append(
-            End(known.attempt, known.pid or who.pid, known.worker, known.span_id, is_retry)
-        )
+        pid, begun_ns = known.pid or who.pid, who.at_ns if run is None else run.started_ns
+        self.ends.append(End(known.attempt, pid, known.worker, known.span_id, is_retry, begun_ns))
         del self.ends[:-_MOST]
 
     def knows_end_of(self, who: Witness) -> bool:
@@ -172,7 +173,10 @@ class Story(msgspec.Struct, array_like=True):
         return bool(
             any(each is not run and each.started_ns > run.started_ns for each in self.runs)
             or any(each.at_ns > run.started_ns for each in self.arrivals)
-            or any(end.pid != run.pid and end.attempt >= run.attempt for end in self.ends)
+            or any(
+                end.pid != run.pid and end.attempt >= run.attempt and end.begun_ns > run.started_ns
+                for end in self.ends
+            )
         )
 
     def tell_at(self, kind: str, at_ns: int, *, is_late: bool = False) -> int:
@@ -190,8 +194,10 @@ class Story(msgspec.Struct, array_like=True):
                 second += 1
             told_ns = second * _NS
         if told_ns // _NS > self.last_ns // _NS:
-            # Told times never go back, so the seconds before cannot be met again.
-            self.used = [used for used in self.used if used[1] >= second]
+            # True times go back no further than to an open run, whose end may come late. Told
+            # times may be ahead of them.
+            oldest_ns = min([at_ns, *(run.started_ns for run in self.runs)])
+            self.used = [used for used in self.used if used[1] >= oldest_ns // _NS]
         self.used.append((kind, second))
         self.last_ns = max(self.last_ns, told_ns)
         return told_ns

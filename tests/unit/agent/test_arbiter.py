@@ -318,6 +318,26 @@ def test_an_inferred_end_of_a_run_that_was_followed_keeps_its_time() -> None:
     assert "observed_at" not in out[-1]["data"]
 
 
+@pytest.mark.parametrize("is_followed", [False, True])
+def test_two_runs_killed_within_one_second_have_an_end_each(is_followed: bool) -> None:
+    """The brain keeps one event of a kind and second; the second end is inferred, maybe late."""
+    lost = {"worker": "w1", "cause": "worker_lost"}
+    arbiter = Arbiter()
+    out = told(
+        arbiter,
+        event("received"),
+        run(1, 0.01),
+        event("retried", 0.04, pid=1, **lost),
+        event("received", 0.15),
+        run(2, 0.16),
+        *((event("received", 3), run(3, 3.1)) if is_followed else ()),
+        event("retried", 0.3, pid=2, inferred=True, **lost),
+    )
+    seconds = [(e["kind"], e["occurred_at"][:19]) for e in out]
+    assert kinds(out).count("retried") == 2
+    assert len(seconds) == len({*seconds})
+
+
 def test_what_is_stored_is_enough_to_go_on() -> None:
     """An arbiter that knows only what another one stored decides as that one would have."""
     stored: dict[str, bytes] = {}

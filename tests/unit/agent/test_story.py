@@ -132,12 +132,16 @@ def test_adding_a_story_twice_is_as_good_as_once() -> None:
 def test_a_run_was_followed_by_another_run_message_or_end() -> None:
     """Then its own end is no longer news about the task."""
     run = began(1, started_ns=5)
-    alone, rerun, resent, ended = (Story(runs=[run]) for _ in range(4))
+    alone, rerun, resent, ended, before = (Story(runs=[run]) for _ in range(5))
     rerun.begin(began(2, started_ns=6))
     resent.arrive(Arrival("a", 0, 6, 0))
-    ended.end(who(pid=3), None, is_retry=False)
+    ended.end(who(pid=3, at_ns=6), None, is_retry=False)
     stories = (alone, rerun, resent, ended)
     assert [story.has_later_than(run) for story in stories] == [False, True, True, True]
+    former = began(4, started_ns=4)
+    before.begin(former)
+    before.end(who(pid=4, at_ns=6), former, is_retry=True)  # of a run that began before it
+    assert not before.has_later_than(run)
 
 
 @pytest.mark.parametrize(
