@@ -75,7 +75,9 @@ def problems_of(
     A run that noted its begin had been told as started before; so every begin needs a start,
     and every start exactly one end. A start without a note is a run that was killed before
     its first line. A run that noted its end may have been killed before it was told. A run
-    that the pool itself began again (:func:`begun_again`) is the same attempt to Celery.
+    that the pool itself began again (:func:`begun_again`) is the same attempt to Celery. An
+    end for a lost process that neither noted a begin of this task nor was told to have started
+    it is that of a child which died between taking the message and its first line.
 
     Args:
         runs: What the task noted.
@@ -83,6 +85,10 @@ def problems_of(
         state: The state of the brain's row; None without one.
         causes: Why its runs may have failed.
     """
+    begun = {run.pid for run in runs} | {
+        event["data"].get("pid") for event in events if event["kind"] == "task.started"
+    }
+    events = [event for event in events if not _is_of_unbegun(event, begun)]
     kinds = Counter(str(event["kind"]) for event in events)
     starts, ends = kinds["task.started"], sum(kinds[kind] for kind in ENDS)
     returned = sum(run.has_returned for run in runs)
@@ -102,6 +108,13 @@ def problems_of(
             yield f"failed: {cause}, {event['data'].get('exception')}"
     if state not in _FINAL:
         yield f"state {state}"
+
+
+def _is_of_unbegun(event: Mapping[str, Any], begun: Collection[object]) -> bool:
+    """Whether an end is that of a process that was lost before it began the task."""
+    pid = event["data"].get("pid")
+    is_lost = event["kind"] == "task.retried" and event["data"].get("cause") == "worker_lost"
+    return is_lost and bool(pid) and pid not in begun
 
 
 def begun_again(runs: Sequence[Run], starts: int) -> int:

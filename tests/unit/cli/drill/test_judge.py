@@ -162,6 +162,26 @@ def test_a_task_that_is_to_run_again_needs_its_message(
     assert outcome.is_good == bool(waiting)
 
 
+@pytest.mark.parametrize(
+    ("end", "is_good"),
+    [
+        ({"pid": PID + 1, "cause": "worker_lost"}, True),
+        ({"pid": PID, "cause": "worker_lost"}, False),
+        ({"pid": PID + 1, "cause": "exception"}, False),
+        ({"cause": "worker_lost"}, False),
+    ],
+)
+def test_an_end_without_a_start_is_that_of_a_process_which_never_began(good, end, is_good):
+    """It was lost with the message in its hands; its number is in no note and no start."""
+    good.note("b", "begin", "end")
+    good.tell("b", "sent received")
+    good.brain.stored.append(Event("b", "task.retried", end, 99))
+    good.tell("b", "received started succeeded")
+    good.ids.remove("b")
+
+    assert good.judge().is_good == is_good
+
+
 @pytest.mark.parametrize("then", ["", " received"])
 def test_a_message_that_the_broker_was_seen_to_lose_is_counted_apart(good, then):
     """With what was seen; the task's own notes prove nothing."""
