@@ -48,22 +48,28 @@ class CancelledRuns:
             self._settle(request)
 
     @guard("capture of a time limit")
-    def timed_out(self, request: Any, limit_s: float) -> None:
+    def timed_out(self, request: Any, limit_s: float, *, is_told: bool) -> None:
         """Take note of a hard time limit that Celery has handled, of whatever run.
 
         Args:
             request: The run's.
             limit_s: The limit.
+            is_told: Whether Celery signalled a failure.
         """
-        if id(request) in self._requests and request.acknowledged:
+        from celery.worker import state  # noqa: PLC0415 -- Celery is an extra
+
+        is_ours = self._requests.pop(id(request), None) is not None
+        # A run that began at the very moment of a cold stop was not cancelled, and Celery keeps
+        # as quiet of it.
+        if request.acknowledged and not is_told and (is_ours or state.should_terminate):
             from billiard.exceptions import TimeLimitExceeded  # noqa: PLC0415 -- comes with Celery
 
-            del self._requests[id(request)]
             details = extract.failure_details(TimeLimitExceeded(limit_s))
             details |= extract.process_of(request)
             facts = extract.facts_of_request(self._tracer.engine, request)
             self._tracer.record(EventKind.TASK_FAILED, facts, details)
-        self._settle(request)
+        elif is_ours:
+            self.tell(request, comes_again=_comes_again(request))
 
     def settle_all(self) -> None:
         """Tell the ends of all runs: their worker ends."""
@@ -74,7 +80,7 @@ class CancelledRuns:
     def _settle(self, request: Any) -> None:
         if self._requests.pop(id(request), None) is not None:
             # What the child told of its own end comes before this, and stands.
-            self.tell(request, comes_again=request.task.acks_late and not request.acknowledged)
+            self.tell(request, comes_again=_comes_again(request))
 
     @guard("capture of a cancelled run")
     def tell(self, request: Any, *, comes_again: bool) -> None:
@@ -93,3 +99,7 @@ class CancelledRuns:
         details["exception"] = f"WorkerLostError: {_CANCELLED}"
         details["exception_type"] = "WorkerLostError"
         self._tracer.record(EventKind.TASK_FAILED, facts, details)
+
+
+def _comes_again(request: Any) -> bool:
+    return bool(request.task.acks_late and not request.acknowledged)

@@ -258,10 +258,11 @@ class MainProcessCapture:
     def around_timeout(self, wrapped: Any, instance: Any, args: Any, kwargs: Any) -> Any:
         """``Request.on_timeout``: remember the request, Celery forgets it first."""
         given = {**dict(zip(("soft", "timeout"), args, strict=False)), **kwargs}
-        with _handling(_Failing(instance)):
+        failing = _Failing(instance)
+        with _handling(failing):
             result = wrapped(*args, **kwargs)
         if not given["soft"]:
-            self._cancelled.timed_out(instance, given["timeout"])
+            self._cancelled.timed_out(instance, given["timeout"], is_told=failing.is_told)
         return result
 
     def around_cancel(self, wrapped: Any, instance: Any, args: Any, kwargs: Any) -> Any:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from billiard.exceptions import Terminated, TimeLimitExceeded
+from celery.worker import state
 
 from z4j_otel.instrumentors.celery.cancelled import CancelledRuns
 from z4j_otel.instrumentors.tracing import TaskTracer
@@ -50,8 +51,27 @@ def test_a_run_that_was_not_cut_off_is_left_alone(
 ) -> None:
     """Its failure and its limit are told elsewhere."""
     cancelled.failed(late_of(), None)
-    cancelled.timed_out(late_of(), 1.0)
+    request = late_of()
+    request.acknowledged = True
+    cancelled.timed_out(request, 1.0, is_told=False)
     assert recorder.kinds() == []
+
+
+@pytest.mark.parametrize(("is_told", "kinds"), [(False, ["failed"]), (True, [])])
+def test_a_run_that_began_as_its_worker_stopped_coldly_has_its_limit_told(
+    cancelled: CancelledRuns,
+    recorder: Any,
+    late_of: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    is_told: bool,
+    kinds: list[str],
+) -> None:
+    """Celery did not know yet that it ran, so it cancelled nothing, and signals nothing."""
+    monkeypatch.setattr(state, "should_terminate", True)
+    request = late_of()
+    request.acknowledged = True
+    cancelled.timed_out(request, 1.0, is_told=is_told)
+    assert recorder.kinds() == kinds
 
 
 @pytest.mark.parametrize(
@@ -72,7 +92,7 @@ def test_a_time_limit_ends_a_run_for_good_only_where_its_message_is_acked(
     cancelled.failed(request, TimeLimitExceeded(1))
     assert recorder.kinds() == []
     request.acknowledged = acknowledged
-    cancelled.timed_out(request, 1.0)
+    cancelled.timed_out(request, 1.0, is_told=False)
     assert recorder.kinds() == [kind]
     assert recorder.last(kind).details["cause"] == cause
 
