@@ -178,3 +178,20 @@ def test_the_span_of_the_last_run_is_kept() -> None:
     following.begin(began(trace_id="t", span_id="later"))
     following.add(story)
     assert following.span == ("t", "later", False)
+
+
+def test_seconds_before_a_moved_event_stay_in_use() -> None:
+    """An event moved to the next second is told ahead of its time; a late one can be behind it."""
+    story = Story()
+    told = [story.tell_at("k", SECOND + offset) for offset in (1, 2)]
+    told.append(story.tell_at("k", SECOND + 3, is_late=True))
+    assert told == [SECOND + 1, 2 * SECOND, 3 * SECOND]
+
+
+def test_seconds_that_nothing_can_go_back_to_are_forgotten() -> None:
+    """Unless a run that began then is open: its end may come late."""
+    free, busy = Story(), Story(runs=[began(1, started_ns=SECOND)])
+    for story in (free, busy):
+        story.tell_at("k", SECOND)
+        story.tell_at("k", 9 * SECOND)
+    assert [[second for _, second in story.used] for story in (free, busy)] == [[9], [1, 9]]

@@ -46,6 +46,18 @@ def test_an_end_waits_until_the_child_is_gone(
     assert (details["cause"], details["pid"]) == ("worker_lost", 77)
 
 
+def test_a_run_whose_message_was_acked_before_is_lost(
+    cancelled: CancelledRuns, recorder: Any, late_of: Any
+) -> None:
+    """As with every task that is not `acks_late`: it is told when its worker ends."""
+    request = late_of()
+    request.acknowledged = True
+    cancelled.add(request)
+    cancelled.settle_all()
+    assert recorder.kinds() == ["failed"]
+    assert recorder.last("failed").details["exception_type"] == "WorkerLostError"
+
+
 def test_a_run_that_was_not_cut_off_is_left_alone(
     cancelled: CancelledRuns, recorder: Any, late_of: Any
 ) -> None:
