@@ -48,12 +48,12 @@ class CancelledRuns:
             self._settle(request)
 
     @guard("capture of a time limit")
-    def timed_out(self, request: Any, limit_s: float, *, is_told: bool) -> None:
+    def timed_out(self, request: Any, limit_s: Any, *, is_told: bool) -> None:
         """Take note of a hard time limit that Celery has handled, of whatever run.
 
         Args:
             request: The run's.
-            limit_s: The limit.
+            limit_s: The limit, as Celery has it.
             is_told: Whether Celery signalled a failure.
         """
         from celery.worker import state  # noqa: PLC0415 -- Celery is an extra

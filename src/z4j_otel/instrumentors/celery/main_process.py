@@ -261,8 +261,8 @@ class MainProcessCapture:
         failing = _Failing(instance)
         with _handling(failing):
             result = wrapped(*args, **kwargs)
-        if not given["soft"]:
-            self._cancelled.timed_out(instance, given["timeout"], is_told=failing.is_told)
+        if not given.get("soft", True):
+            self._cancelled.timed_out(instance, given.get("timeout"), is_told=failing.is_told)
         return result
 
     def around_cancel(self, wrapped: Any, instance: Any, args: Any, kwargs: Any) -> Any:
