@@ -166,12 +166,15 @@ def test_a_hard_limit_in_a_cold_stop_is_told_as_the_end(redis_url, tmp_path):
         options = ("--concurrency=1", "--include=z4j_otel.cli.drill.tasks")
         late = {"LOSS_ACKS_LATE": "1"}
         scene = LossScene(brain, tmp_path, options=options, broker=redis_url, variables=late)
-        scene.start_worker()
-        # The publisher may need longer for its own end than the task has.
-        with ThreadPoolExecutor(1) as pool:
-            pool.submit(scene.publish, [("z4j.drill.limited", ())])
-            scene.wait(scene.running, 30.0, "run of the task")
-            scene.stage.stop(signal.SIGQUIT)
+        try:
+            scene.start_worker()
+            # The publisher may need longer for its own end than the task has.
+            with ThreadPoolExecutor(1) as pool:
+                pool.submit(scene.publish, [("z4j.drill.limited", ())])
+                scene.wait(scene.running, 30.0, "run of the task")
+                scene.stage.stop(signal.SIGQUIT)
+        finally:
+            scene.kill_orphans()
         events = brain.events(scene.ids[0])
     kinds = [event["kind"] for event in events if event["kind"] != "task.sent"]
     assert kinds == ["task.received", "task.started", "task.failed"]
