@@ -14,8 +14,8 @@ from z4j_otel.commands import Command, Target
 from z4j_otel.errors import AdapterError, CommandRefused
 from z4j_otel.instrumentors.celery.adapter import CeleryEngineAdapter
 from z4j_otel.instrumentors.celery.browsing import Look
+from z4j_otel.instrumentors.celery.message_copy import from_message
 from z4j_otel.instrumentors.celery.queued import find_queued
-from z4j_otel.instrumentors.celery.resend import from_message
 from z4j_otel.redaction import Redactor
 from z4j_otel.testing import FaultyProxy
 

@@ -19,7 +19,7 @@ Evidence, per action:
 A retry never runs arguments the brain sent, other than an operator's overrides. It takes
 them from the operator, from the recent messages of this worker, from the result backend, or
 from a message that still waits or is a dead letter, in this order (see
-:mod:`z4j_otel.instrumentors.celery.resend`).
+:mod:`z4j_otel.instrumentors.celery.message_copy`).
 """
 
 from __future__ import annotations
@@ -43,8 +43,8 @@ from z4j_otel.instrumentors.celery.queues import QueueControl
 from z4j_otel.instrumentors.celery.recent import RecentMessages
 from z4j_otel.instrumentors.celery.registry import TaskInventory
 from z4j_otel.instrumentors.celery.restarts import WorkerRestart, allow_exit, offer_exit
+from z4j_otel.instrumentors.celery.retry_and_submit import TaskSender
 from z4j_otel.instrumentors.celery.scheduler import beat_schedulers
-from z4j_otel.instrumentors.celery.sender import TaskSender
 from z4j_otel.instrumentors.celery.worker import WorkerView
 from z4j_otel.instrumentors.celery.workers import WorkerControl
 from z4j_otel.instrumentors.rules import LocalRules

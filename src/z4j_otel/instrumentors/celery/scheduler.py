@@ -18,7 +18,7 @@ from z4j_otel.instrumentors.celery.beat_database import (
 )
 from z4j_otel.instrumentors.celery.beat_static import STATIC_PREFIX, StaticEntries
 from z4j_otel.instrumentors.celery.handle import CeleryHandle, log_unreadable
-from z4j_otel.instrumentors.celery.sender import TaskSender
+from z4j_otel.instrumentors.celery.retry_and_submit import TaskSender
 from z4j_otel.instrumentors.schedules import Scheduler, Settle
 from z4j_otel.schedules import Schedule, ScheduleChange
 

@@ -11,11 +11,11 @@ from celery import Celery
 
 from z4j_otel.errors import AdapterError
 from z4j_otel.instrumentors.celery.handle import CeleryHandle
+from z4j_otel.instrumentors.celery.message_copy import from_message
 from z4j_otel.instrumentors.celery.queue_access import queue_depth
 from z4j_otel.instrumentors.celery.queued import Seen, find_queued
 from z4j_otel.instrumentors.celery.recent import RecentMessages
-from z4j_otel.instrumentors.celery.resend import from_message
-from z4j_otel.instrumentors.celery.sender import TaskSender
+from z4j_otel.instrumentors.celery.retry_and_submit import TaskSender
 
 from . import rabbit
 

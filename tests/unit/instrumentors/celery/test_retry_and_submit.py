@@ -12,10 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from z4j_otel.errors import AdapterError, CommandRefused
-from z4j_otel.instrumentors.celery import sender as sender_module
+from z4j_otel.instrumentors.celery import retry_and_submit as sender_module
 from z4j_otel.instrumentors.celery.handle import CeleryHandle
 from z4j_otel.instrumentors.celery.recent import RecentMessages
-from z4j_otel.instrumentors.celery.sender import TaskSender
+from z4j_otel.instrumentors.celery.retry_and_submit import TaskSender
 
 NOW_NS = 1_800_000_000 * 10**9
 

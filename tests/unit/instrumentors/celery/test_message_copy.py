@@ -6,8 +6,8 @@ import pytest
 from celery import Celery
 
 from z4j_otel.errors import CommandRefused
+from z4j_otel.instrumentors.celery.message_copy import from_message, from_result
 from z4j_otel.instrumentors.celery.recent import RecentMessage
-from z4j_otel.instrumentors.celery.resend import from_message, from_result
 from z4j_otel.instrumentors.celery.results import StoredResult
 
 APP = Celery("x", broker="memory://", set_as_current=False)

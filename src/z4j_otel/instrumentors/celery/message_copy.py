@@ -36,7 +36,7 @@ from z4j_otel.instrumentors.celery.letters import BROKER_NOTES
 from z4j_otel.instrumentors.celery.recent import RecentMessage
 from z4j_otel.instrumentors.celery.results import StoredResult
 
-__all__ = ["Resend", "from_message", "from_result"]
+__all__ = ["MessageCopy", "from_message", "from_result"]
 
 _PROTOCOL_HEADERS: Final = frozenset(
     {
@@ -55,7 +55,7 @@ _DELAYED_DELIVERY: Final = "celery_delayed"
 
 
 @dataclass(frozen=True, slots=True)
-class Resend:
+class MessageCopy:
     """What is known of a task that is to run again; None stands for unknown."""
 
     name: str | None = None
@@ -65,15 +65,15 @@ class Resend:
     """Further arguments of ``Celery.send_task``."""
 
 
-def from_result(task_id: str, stored: StoredResult) -> Resend:
+def from_result(task_id: str, stored: StoredResult) -> MessageCopy:
     """Build from a row of the result backend."""
     options: dict[str, Any] = {"root_id": task_id, "parent_id": task_id}
     if stored.queue is not None:
         options["queue"] = stored.queue
-    return Resend(stored.name, stored.args, stored.kwargs, options)
+    return MessageCopy(stored.name, stored.args, stored.kwargs, options)
 
 
-def from_message(app: Any, task_id: str, message: RecentMessage) -> Resend:
+def from_message(app: Any, task_id: str, message: RecentMessage) -> MessageCopy:
     """Build from the message that a worker received.
 
     Raises:
@@ -102,7 +102,7 @@ def from_message(app: Any, task_id: str, message: RecentMessage) -> Resend:
     options = {key: value for key, value in options.items() if value is not None}
     # An absent limit must be said: the task class may have got one since.
     options |= {"time_limit": time_limit, "soft_time_limit": soft_time_limit}
-    return Resend(headers.get("task"), args, kwargs, _with_stamps(options, headers))
+    return MessageCopy(headers.get("task"), args, kwargs, _with_stamps(options, headers))
 
 
 def _decode(

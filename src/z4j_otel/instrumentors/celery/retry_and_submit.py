@@ -11,10 +11,10 @@ from z4j_otel.errors import AdapterError, CommandRefused
 from z4j_otel.ids import new_uuid
 from z4j_otel.instrumentors.celery.broker import broker_connection, broker_priority
 from z4j_otel.instrumentors.celery.handle import CeleryHandle
+from z4j_otel.instrumentors.celery.message_copy import MessageCopy, from_message, from_result
 from z4j_otel.instrumentors.celery.queue_access import is_amqp
 from z4j_otel.instrumentors.celery.queued import Seen, find_queued
 from z4j_otel.instrumentors.celery.recent import RecentMessages
-from z4j_otel.instrumentors.celery.resend import Resend, from_message, from_result
 from z4j_otel.instrumentors.celery.results import StoredResult, read_result
 from z4j_otel.instrumentors.parameters import (
     read_array,
@@ -164,7 +164,7 @@ class TaskSender:
             _add_own_options(options, task)
         return self._publish(name, args, kwargs, options, task_id)
 
-    def _find_source(self, task_id: str, name: str | None, *, is_optional: bool) -> Resend:
+    def _find_source(self, task_id: str, name: str | None, *, is_optional: bool) -> MessageCopy:
         app = self._handle.app
         message = self._recent.find(task_id)
         if message is not None:
