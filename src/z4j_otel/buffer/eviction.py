@@ -114,9 +114,13 @@ def choose_victims(
         return victims
     freed_bytes = 0
     for kind in (EntryKind.EVENT, EntryKind.SCHEDULE, EntryKind.COMMAND_RESULT):
+        if not totals.entries.get(kind):
+            continue  # to find none, the whole file would be read
         for takes_leased in (False, True):
             is_cheap = kind is EntryKind.EVENT and not takes_leased
             wanted = caps.rounded_up(needed) if is_cheap else needed
+            if len(victims) >= wanted.entries and freed_bytes >= wanted.bytes:
+                return victims
             for sequence, size_bytes in oldest_first(kind):
                 if len(victims) >= wanted.entries and freed_bytes >= wanted.bytes:
                     break

@@ -66,3 +66,19 @@ def test_totals_count_both_ways() -> None:
     copy.subtract(Totals({EVENT: 1, RESULT: 0}, 10))
     assert (copy.all_entries, copy.bytes) == (1, 20)
     assert (totals.all_entries, totals.bytes) == (2, 30)
+
+
+def test_nothing_is_looked_for_once_there_is_room_nor_of_a_kind_that_is_not_held() -> None:
+    """Entries of a rare kind are found by reading the whole file."""
+    asked: list[EntryKind] = []
+
+    def oldest_first(kind: EntryKind) -> list[tuple[int, int]]:
+        asked.append(kind)
+        return ROWS[kind]
+
+    totals = Totals({EVENT: 3, RESULT: 2, SCHEDULE: 0}, 50)
+    choose_victims(Caps(4, 50), totals, oldest_first, lambda _: False)
+    assert asked == [EVENT]
+    asked.clear()
+    choose_victims(Caps(1, 50), totals, oldest_first, lambda _: False)
+    assert asked == [EVENT, EVENT, RESULT]
