@@ -2,10 +2,10 @@
 
 Theory of operation
     Two tasks live as long as the agent: the supervisor keeps a connection, and the importer
-    moves the journal into the buffer. The importer looks every 50 ms while records come, and
-    less and less often, down to every 2 s, while none do: an idle agent wakes about once
-    a second. Commands run on threads beside the loop; their answers come back to it, so the
-    buffer has one user.
+    moves the journal into the buffer. The importer looks four times a second while records
+    come, and less and less often, down to every 2 s, while none do
+    (:mod:`z4j_otel.agent.looks`): an idle agent wakes about once a second. Commands run on
+    threads beside the loop; their answers come back to it, so the buffer has one user.
 
     The end: commands are drained, what waits is delivered, the connection is closed with
     1000. Each part has its share of the time that is given.
@@ -30,6 +30,7 @@ from z4j_otel.agent.health import HealthProbe
 from z4j_otel.agent.heartbeat import AgentReports
 from z4j_otel.agent.hello import HelloBuilder
 from z4j_otel.agent.ledger import Ledger
+from z4j_otel.agent.looks import Looks
 from z4j_otel.agent.pool import WorkerPool
 from z4j_otel.agent.registry import RegistryNews
 from z4j_otel.agent.schedules.commands import ScheduleCommands
@@ -57,10 +58,6 @@ __all__ = ["AgentLoop", "Importer", "Parts"]
 
 _logger = logging.getLogger(__name__)
 
-_BUSY_S: Final = 0.05
-_IDLE_S: Final = 2.0
-"""The longest that the first task after a quiet time waits to be seen. With heartbeats
-every 10 s it keeps an idle agent below one wake-up a second."""
 _FLUSH_LOOK_S: Final = 0.02
 _ANNOUNCE_S: Final = 3_600.0
 _SHOW_S: Final = 5.0
@@ -360,7 +357,7 @@ class AgentLoop:
     async def _import_forever(self) -> None:
         clock = self._parts.clock
         announce_due_s = show_due_s = stats_due_s = lost_due_s = clock.monotonic_s()
-        pause_s = _BUSY_S
+        looks = Looks()
         while True:
             if clock.monotonic_s() >= announce_due_s:
                 announce_due_s = clock.monotonic_s() + _ANNOUNCE_S
@@ -368,7 +365,7 @@ class AgentLoop:
             if clock.monotonic_s() >= show_due_s:
                 show_due_s = clock.monotonic_s() + _SHOW_S
                 self._show()
-            pause_s = _BUSY_S if self._import() else min(pause_s * 2, _IDLE_S)
+            pause_s = looks.pause_s(self._import())
             if clock.monotonic_s() >= lost_due_s:
                 # After the import: files that were adopted by it tell of commands, too.
                 lost_due_s = clock.monotonic_s() + _LOST_S
