@@ -7,6 +7,11 @@ Theory of operation
     meter opens one connection of its own, when it is first asked, and keeps it. It is opened
     again when the broker has closed it, at most once per question.
 
+    It stays because nothing else serves: the worker's own connections belong to the thread
+    of its event loop (a forked child that closes them reads the answer which another thread
+    waits for), and one for each heartbeat costs the broker more than one that is silent.
+    On Redis kombu opens a second one to listen on; the meter closes that.
+
     In a forked child it is neither used nor closed: closing would shut down the parent's
     socket. The child keeps it to its end, so that nothing collects it.
 """
@@ -73,6 +78,7 @@ class QueueMeter:
         try:
             connection.ensure_connection(max_retries=1, interval_start=0.1, timeout=_CONNECT_S)
             hide_from_children(connection)
+            _stop_listening(connection)
             return count_waiting(connection, names)
         except BaseException:
             # Its state is unknown: the next question must not find it half-way.
@@ -105,6 +111,12 @@ class _Kept:
     def _let_go(self) -> None:
         _of_parents.append(self._connection)
         self._connection = None
+
+
+def _stop_listening(connection: Any) -> None:
+    """Close what kombu's Redis channel would receive messages on; it asks over another one."""
+    if connection.transport.driver_type == "redis":
+        connection.default_channel.async_pool.disconnect()
 
 
 def count_waiting(connection: Any, queues: Iterable[str]) -> dict[str, int]:

@@ -28,6 +28,12 @@ class Connection:
         self.breaks, self.is_released = breaks, False
         self.transport = SimpleNamespace(driver_type="redis")
         self.default_channel = self
+        self.listeners_closed = 0
+        self.async_pool = SimpleNamespace(disconnect=self.close_listeners)
+
+    def close_listeners(self):
+        """Close what messages would be received on."""
+        self.listeners_closed += 1
 
     def ensure_connection(self, *, max_retries, interval_start, timeout):
         """Open, in bounded time."""
@@ -72,6 +78,13 @@ def test_one_connection_serves_all_questions():
     assert meter.measure(["a", "none"]) == {"a": 7, "none": 0}
     assert meter.measure(["a"]) == {"a": 7}
     assert app.left == []
+
+
+def test_the_connection_that_redis_listens_on_is_not_held():
+    """A meter receives no messages; what kombu opened for them is closed."""
+    connection = Connection()
+    assert meter_of(App(connection)).measure(["a"]) == {"a": 7}
+    assert connection.listeners_closed == 1
 
 
 def test_redis_with_a_prefix_for_its_keys_is_counted():
