@@ -61,7 +61,8 @@ from z4j_otel.buffer.base import (
 from z4j_otel.buffer.contents import Contents
 from z4j_otel.buffer.database import Connect
 from z4j_otel.buffer.eviction import Caps
-from z4j_otel.buffer.store import Store
+from z4j_otel.buffer.known import KnownKeys
+from z4j_otel.buffer.store import TRIM_EVERY, Store
 from z4j_otel.disk import DISK, Disk
 from z4j_otel.errors import BufferError_, BufferFull
 from z4j_otel.forks import call_in_child
@@ -109,6 +110,7 @@ class SqliteBuffer:
             path, max_file_bytes=file_cap_bytes(max_bytes), disk=disk, connect=connect
         )
         self._contents = Contents(self._store, Caps(max_events, max_bytes), monotonic_s)
+        self._story_keys: KnownKeys | None = None
         call_in_child(self._leave_to_parent)
 
     def append(
@@ -125,6 +127,10 @@ class SqliteBuffer:
             contents = self._contents
             if contents.unsaved.is_at_limit and not contents.save():
                 raise BufferFull(f"buffer {self._store.path}: the disk takes nothing")
+            # Before anything is changed: it may have to be read.
+            known = self._known_stories() if stories else None
+            if stories and known is not None:
+                known.add(stories)
             contents.add(entries, now_ns)
             contents.state.store_positions(positions or {})
             contents.unsaved.stories.update(stories or {})
@@ -230,6 +236,9 @@ class SqliteBuffer:
             story = self._contents.unsaved.stories.get(key)
             if story is not None or self._contents.unsaved.forgets_stories:
                 return story
+            known = self._known_stories()
+            if known is not None and key not in known:
+                return None
             return self._contents.read(lambda connection: stories.recall(connection, key), None)
 
     def stories(self) -> dict[str, bytes]:
@@ -317,6 +326,15 @@ class SqliteBuffer:
         if self._is_closed:
             raise BufferError_(f"buffer {self._store.path} is closed")
         return self._lock
+
+    def _known_stories(self) -> KnownKeys | None:
+        """Return which tasks may have a story; None while the disk does not say."""
+        if self._story_keys is None:
+            keys = self._contents.read(stories.keys, None)
+            if keys is not None:
+                self._story_keys = KnownKeys(stories.STORIES_KEPT + TRIM_EVERY)
+                self._story_keys.add([*keys, *self._contents.unsaved.stories])
+        return self._story_keys
 
     def _command(self, key: str) -> KnownCommand | None:
         waiting = self._contents.unsaved.commands.get(key)

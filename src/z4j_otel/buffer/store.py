@@ -32,14 +32,14 @@ from z4j_otel.buffer.unsaved import Unsaved
 from z4j_otel.disk import Disk
 from z4j_otel.errors import BufferCorrupt, BufferError_
 
-__all__ = ["Store"]
+__all__ = ["TRIM_EVERY", "Store"]
 
 _log = logging.getLogger(__name__)
 
 _PAGE_BYTES = 4096
 _MIRROR_FLAGS = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
-_TRIM_EVERY = 5_000
-"""Stories stored between two looks at how many there are."""
+TRIM_EVERY = 5_000
+"""Stories stored between two looks at how many there are: so many more may be there."""
 _CLOSED = -1
 
 # Connections that a child inherited. SQLite forbids to use or close them there; held here,
@@ -62,7 +62,7 @@ class Store:
         self._rebuilder = Rebuilder(path, disk, connect)
         self._mirror_fd = _CLOSED
         self._inode = 0
-        self._untrimmed = _TRIM_EVERY
+        self._untrimmed = TRIM_EVERY
 
     def open(self) -> State:
         """Open the database, or a new one with all that is intact in the old.
@@ -177,7 +177,7 @@ class Store:
 
     def _trim_stories(self, connection: sqlite3.Connection, added: int) -> None:
         self._untrimmed += added
-        if self._untrimmed > _TRIM_EVERY:
+        if self._untrimmed > TRIM_EVERY:
             stories.trim(connection, stories.STORIES_KEPT)
             self._untrimmed = 0
 

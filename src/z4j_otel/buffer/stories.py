@@ -8,7 +8,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Mapping
 
-__all__ = ["STORIES_KEPT", "forget_all", "read_all", "recall", "store", "trim"]
+__all__ = ["STORIES_KEPT", "forget_all", "keys", "read_all", "recall", "store", "trim"]
 
 STORIES_KEPT = 50_000
 """Most tasks remembered, about 250 bytes each; those touched last stay."""
@@ -27,6 +27,11 @@ def recall(connection: sqlite3.Connection, key: str) -> bytes | None:
     """Return a story, or None."""
     row = connection.execute("SELECT body FROM stories WHERE task = ?", (key,)).fetchone()
     return None if row is None else row[0]
+
+
+def keys(connection: sqlite3.Connection) -> list[str]:
+    """Return the keys of all stories, the one touched last at the end."""
+    return [key for (key,) in connection.execute("SELECT task FROM stories ORDER BY turn")]
 
 
 def read_all(connection: sqlite3.Connection) -> dict[str, bytes]:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+import sqlite3
 import threading
 import tracemalloc
 from pathlib import Path
 
 import pytest
 
-from z4j_otel.buffer import store
+from z4j_otel.buffer import store, stories
 from z4j_otel.buffer.base import DropReason, Entry, EntryKind, KnownCommand
 from z4j_otel.buffer.sqlite import SqliteBuffer
 from z4j_otel.errors import BufferError_
@@ -223,3 +224,23 @@ def test_only_the_commands_that_are_asked_for_are_read(tmp_path: Path) -> None:
     assert len(buffer.commands()) == 102
     assert peak_bytes < 100_000
     buffer.close()
+
+
+def test_a_story_is_found_also_while_nobody_can_say_which_there_are(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without the list of keys each is looked for; a task must not be told of twice."""
+    buffer = SqliteBuffer(path)
+    buffer.append([], now_ns=1, stories={"t": b"s"})
+    buffer.close()
+
+    def fail(_connection: sqlite3.Connection) -> list[str]:
+        raise sqlite3.OperationalError("disk I/O error")
+
+    again = SqliteBuffer(path)
+    with monkeypatch.context() as patch:
+        patch.setattr(stories, "keys", fail)
+        assert (again.recall_story("t"), again.recall_story("u")) == (b"s", None)
+        again.append([], now_ns=2, stories={"u": b"v"})
+    assert (again.recall_story("t"), again.recall_story("u")) == (b"s", b"v")
+    again.close()
