@@ -153,7 +153,7 @@ class ConnectFailed(TransportError):
         self.http_status = http_status
         """Status of the refused HTTP upgrade, or None when there was no HTTP answer."""
         self.cause = cause
-        """One word for what kind of thing went wrong, see ``transport.failures``."""
+        """One word for what kind of thing went wrong, see ``transport.open_failures``."""
         self.retry_after_s = retry_after_s
         """How long the server asked us to stay away, seconds; 0 when it did not."""
 

@@ -34,7 +34,7 @@ import msgspec
 
 from z4j_otel.errors import ConnectFailed, ConnectionLost, TransportError
 from z4j_otel.ids import new_nonce
-from z4j_otel.transport.failures import http_date_ns, refused_with
+from z4j_otel.transport.open_failures import http_date_ns, refused_with
 from z4j_otel.transport.request_limit import RequestLimit
 from z4j_otel.transport.routes import BROKEN, POST_S, BrainRoutes, api_url, refusal
 from z4j_otel.wire import canonical

@@ -17,7 +17,7 @@ import httpx
 import msgspec
 
 from z4j_otel.errors import ConnectFailed, ConnectionLost, TransportError
-from z4j_otel.transport.failures import not_opened, refused_with
+from z4j_otel.transport.open_failures import not_opened, refused_with
 from z4j_otel.transport.websocket import agent_url, is_loopback
 
 __all__ = ["BROKEN", "OPEN_S", "POST_S", "BrainRoutes", "api_url", "refusal"]

@@ -21,7 +21,7 @@ from websockets.exceptions import (
 )
 
 from z4j_otel.errors import ConfigError, ConnectionLost
-from z4j_otel.transport.failures import http_date_ns, not_opened, refused_with
+from z4j_otel.transport.open_failures import http_date_ns, not_opened, refused_with
 
 __all__ = ["WebSocketConnection", "WebSocketTransport", "agent_url", "is_loopback"]
 

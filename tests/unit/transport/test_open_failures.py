@@ -8,7 +8,7 @@ import ssl
 
 import pytest
 
-from z4j_otel.transport.failures import http_date_ns, not_opened, refused_with
+from z4j_otel.transport.open_failures import http_date_ns, not_opened, refused_with
 
 URL = "wss://brain.example/ws/agent"
 DATE = "Sat, 21 Nov 2026 12:00:00 GMT"
