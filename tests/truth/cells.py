@@ -15,7 +15,10 @@ from .pools import POOLS, Pool
 from .scenarios import ALL
 from .stage import MemoryStage, TruthStage
 
-__all__ = ["EVERY", "REAL", "USUAL", "Cell"]
+__all__ = ["EVERY", "REAL", "USUAL", "WARM_STOP", "Cell"]
+
+WARM_STOP = "warm stop"
+"""Stands among the scenarios that cannot happen where a worker cannot be stopped warmly."""
 
 _AS: Mapping[str, str] = {
     "soft_limit_caught": "soft_limit",
@@ -41,7 +44,10 @@ _SQLITE = "a child that replaces a dead one can hang in SQLite, in use when it w
 _ONE_SESSION = (
     "kombu's threads share one session of SQLAlchemy, and putting a message back ends the worker"
 )
+_NO_STOP = {WARM_STOP: "Celery's worker does not always end by SIGTERM here, nor without z4j"}
 _TOGETHER: Mapping[tuple[str, str], Mapping[str, str]] = {
+    ("gevent", "RabbitMQ quorum"): _NO_STOP,
+    ("eventlet", "RabbitMQ quorum"): _NO_STOP,
     ("prefork", "SQLAlchemy"): {
         "requeued": _ONE_SESSION,
         **dict.fromkeys(("hard_limit", "sigkill", "exit", "redelivered"), _SQLITE),

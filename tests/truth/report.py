@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,7 +13,7 @@ from rich.text import Text
 
 from z4j_otel.cli.demo.tour import Line
 
-from .cells import Cell
+from .cells import WARM_STOP, Cell
 from .scenarios import ALL
 from .stories import Truth
 
@@ -54,8 +55,10 @@ class Played:
             for problem in line.problems
         ]
         ends = self.ends()
-        can_cancel = "cancelled" not in self.reasons
-        if ends != (_ENDS if can_cancel else _NOT_CANCELLED):
+        wanted = [_ENDS if "cancelled" not in self.reasons else _NOT_CANCELLED]
+        if WARM_STOP in self.reasons:
+            wanted.append((*wanted[0][:3], -signal.SIGKILL))
+        if ends not in wanted:
             found.append("retry {} (new run: {}), cancel {}, exit status {}".format(*ends))
         return found
 
