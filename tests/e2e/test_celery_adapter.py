@@ -11,10 +11,12 @@ import sys
 import textwrap
 import time
 import uuid
+from functools import partial
 from pathlib import Path
 
 import pytest
 
+from z4j_otel.cli import brain_api
 from z4j_otel.commands import Command
 from z4j_otel.errors import AdapterError, CommandRefused
 from z4j_otel.ids import CommandId
@@ -154,12 +156,7 @@ class Project:
         self.app.close()
 
 
-def wait_until(is_true, timeout_s: float = 20.0) -> None:
-    """Wait for a real process to do something."""
-    deadline = time.monotonic() + timeout_s
-    while not is_true():
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.05)
+wait_until = partial(brain_api.wait_until, what="a real process", timeout_s=20.0)
 
 
 def _files(root: Path) -> Project:

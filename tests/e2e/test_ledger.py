@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-import time
+from functools import partial
 
 import pytest
 
+from z4j_otel.cli import brain_api
 from z4j_otel.cli.demo.brains import EmbeddedBrain
 from z4j_otel.cli.demo.stage import Stage
 
@@ -26,12 +27,7 @@ for number in range(int(sys.argv[1])):
 """
 
 
-def wait_until(condition, timeout_s=60.0):
-    """Wait for a condition of another process."""
-    deadline = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
+wait_until = partial(brain_api.wait_until, what="another process", timeout_s=60.0)
 
 
 def last_report(report):

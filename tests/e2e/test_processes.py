@@ -7,12 +7,13 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections import Counter
+from functools import partial
 from pathlib import Path
 
 import pytest
 
+from z4j_otel.cli import brain_api
 from z4j_otel.cli.demo.brains import EmbeddedBrain
 from z4j_otel.cli.demo.stage import Stage
 from z4j_otel.cli.workload.scenarios import SCENARIOS
@@ -81,12 +82,7 @@ class Lab:
         return sorted(path.name for path in (self.folder / "home").iterdir())
 
 
-def wait_until(is_true, timeout_s=WAIT_S):
-    """Wait for real processes to do something."""
-    deadline = time.monotonic() + timeout_s
-    while not is_true():
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.05)
+wait_until = partial(brain_api.wait_until, what="real processes", timeout_s=WAIT_S)
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ Theory of operation
     Two tasks live as long as the agent: the supervisor keeps a connection, and the importer
     moves the journal into the buffer. The importer looks four times a second while records
     come, and less and less often, down to every 2 s, while none do
-    (:mod:`z4j_otel.agent.looks`): an idle agent wakes about once a second. Commands run on
+    (:mod:`z4j_otel.agent.import_pace`): an idle agent wakes about once a second. Commands run on
     threads beside the loop; their answers come back to it, so the buffer has one user.
 
     The end: commands are drained, what waits is delivered, the connection is closed with
@@ -29,8 +29,8 @@ from z4j_otel.agent.dispatcher import Dispatcher
 from z4j_otel.agent.health import HealthProbe
 from z4j_otel.agent.heartbeat import AgentReports
 from z4j_otel.agent.hello import HelloBuilder
+from z4j_otel.agent.import_pace import ImportPace
 from z4j_otel.agent.ledger import Ledger
-from z4j_otel.agent.looks import Looks
 from z4j_otel.agent.pool import WorkerPool
 from z4j_otel.agent.registry import RegistryNews
 from z4j_otel.agent.schedules.commands import ScheduleCommands
@@ -357,7 +357,7 @@ class AgentLoop:
     async def _import_forever(self) -> None:
         clock = self._parts.clock
         announce_due_s = show_due_s = stats_due_s = lost_due_s = clock.monotonic_s()
-        looks = Looks()
+        pace = ImportPace()
         while True:
             if clock.monotonic_s() >= announce_due_s:
                 announce_due_s = clock.monotonic_s() + _ANNOUNCE_S
@@ -365,7 +365,7 @@ class AgentLoop:
             if clock.monotonic_s() >= show_due_s:
                 show_due_s = clock.monotonic_s() + _SHOW_S
                 self._show()
-            pause_s = looks.pause_s(self._import())
+            pause_s = pace.pause_s(self._import())
             if clock.monotonic_s() >= lost_due_s:
                 # After the import: files that were adopted by it tell of commands, too.
                 lost_due_s = clock.monotonic_s() + _LOST_S

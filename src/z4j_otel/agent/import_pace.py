@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from typing import Final
 
-__all__ = ["Looks"]
+__all__ = ["ImportPace"]
 
 _FIRST_S: Final = 0.05
 _STEADY_S: Final = 0.25
@@ -21,7 +21,7 @@ _IDLE_S: Final = 2.0
 every 10 s it keeps an idle agent below one wake-up a second."""
 
 
-class Looks:
+class ImportPace:
     """The pauses between the looks of one importer."""
 
     def __init__(self) -> None:
