@@ -30,12 +30,17 @@ def cpu_s(pid: int) -> float:
     return total / _TICKS
 
 
-def voluntary_switches(pid: int) -> int:
-    """Return how often the threads of a process went to sleep so far."""
-    return sum(
-        int(re.findall(r"^voluntary_ctxt_switches:\s+(\d+)", status.read_text(), re.MULTILINE)[0])
-        for status in Path(f"/proc/{pid}/task").glob("*/status")
-    )
+def voluntary_switches(pid: int) -> tuple[int, int]:
+    """Return how often a process's main thread and its other threads went to sleep so far."""
+    main = others = 0
+    for status in Path(f"/proc/{pid}/task").glob("*/status"):
+        found = re.search(r"^voluntary_ctxt_switches:\s+(\d+)", status.read_text(), re.MULTILINE)
+        assert found is not None
+        if status.parent.name == str(pid):
+            main += int(found[1])
+        else:
+            others += int(found[1])
+    return main, others
 
 
 def connections(pid: int, port: int) -> int:

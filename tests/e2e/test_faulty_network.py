@@ -44,6 +44,9 @@ class Line:
         """Say nothing of interest."""
         return Heartbeat()
 
+    def ask(self):
+        """Ask nobody."""
+
     def status(self, connected_at_ns):
         """Say nothing of interest."""
         return AgentStatus()

@@ -122,6 +122,9 @@ class AgentRuntime:
         self.show: Callable[[Mapping[str, Any]], object] | None = None
         """Takes :meth:`status`, every few seconds on the agent's thread; may be set until
         :meth:`start`."""
+        self.on_idle: Callable[[Callable[[], None]], object] | None = None
+        """Where this process captures: given, before a long sleep, what the next record is to
+        call; may be set until :meth:`start`."""
         self._flush_s = config.flush_timeout_seconds
         self._engines: dict[str, EngineAdapter] = {}
         self._hello = hello or HelloBuilder(
@@ -329,7 +332,7 @@ class AgentRuntime:
             loop.close()
 
     async def _main(self, is_ready: threading.Event) -> None:
-        self._work = AgentLoop(self._parts, on_state=self._note_state)
+        self._work = AgentLoop(self._parts, on_state=self._note_state, on_idle=self.on_idle)
         if self._has_ended:  # before there was anybody to ask
             self._work.end()
         is_ready.set()

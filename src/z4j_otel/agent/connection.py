@@ -84,6 +84,10 @@ class Reports(Protocol):
         """Build a heartbeat from the last known state; must not block."""
         ...
 
+    def ask(self) -> None:
+        """Have the engines asked for what the next heartbeat tells; must not block."""
+        ...
+
     def status(self, connected_at_ns: int) -> AgentStatus:
         """Build the diagnostics frame; must not block."""
         ...
@@ -328,6 +332,9 @@ class BrainConnection:
             if now_s - started_s >= _STABLE_AFTER_S and not self._uploader.is_in_doubt:
                 self._settle()
             self._time.tell()
+            # Last, because a thread does it: with nothing left to do here the two never
+            # wait for each other's turn, which would wake both several times.
+            self._reports.ask()
             await asyncio.sleep(pause_s)
             pause_s = interval_s
 

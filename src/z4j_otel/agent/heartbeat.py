@@ -34,7 +34,7 @@ class AgentReports:
     Args:
         buffer: Asked for its state at every report.
         ledger: Takes over the buffer's losses.
-        probe: Asked to look again at every heartbeat.
+        probe: Asked to look again behind every heartbeat.
         registry: Knows which tasks have not been told.
         engines: Names of all engines.
         streaks: Failures in a row by class name.
@@ -74,13 +74,16 @@ class AgentReports:
         return self._stats
 
     def heartbeat(self) -> Heartbeat:
-        """Build a heartbeat with what the engines told last, and ask them again."""
-        self._probe.refresh()
+        """Build a heartbeat with what the engines told last."""
         health = self._probe.latest()
         offset_s = self._clock_offset_s()
         if abs(offset_s) >= _WORTH_TELLING_S:
             health = {**health, "agent.clock_offset_s": f"{offset_s:.1f}"}
         return build_heartbeat(self.stats(), self._ledger, self._engines, health)
+
+    def ask(self) -> None:
+        """Have the engines asked for what the next heartbeat tells; returns at once."""
+        self._probe.refresh()
 
     def registry(self, *, is_first: bool) -> list[RegistryDelta]:
         """Return which tasks appeared or went since the last call.

@@ -3,9 +3,10 @@
 Theory of operation
     Two tasks live as long as the agent: the supervisor keeps a connection, and the importer
     moves the journal into the buffer. The importer looks four times a second while records
-    come, and less and less often, down to every 2 s, while none do
-    (:mod:`z4j_otel.agent.import_pace`): an idle agent wakes about once a second. Commands run on
-    threads beside the loop; their answers come back to it, so the buffer has one user.
+    come, and less and less often while none do (:mod:`z4j_otel.agent.import_pace`). Before a
+    long sleep it has the next record of this process call it, so that an idle agent wakes less
+    than once a second and a first task is seen at once. Commands run on threads beside the
+    loop; their answers come back to it, so the buffer has one user.
 
     The end: commands are drained, what waits is delivered, the connection is closed with
     1000. Each part has its share of the time that is given.
@@ -42,6 +43,7 @@ from z4j_otel.agent.schedules.service import ScheduleService
 from z4j_otel.agent.status import build_status_dict
 from z4j_otel.agent.supervisor import Supervisor
 from z4j_otel.agent.uploader import Uploader
+from z4j_otel.agent.waiting import call_soon
 from z4j_otel.buffer.base import EntryKind, EventBuffer
 from z4j_otel.clock import Clock
 from z4j_otel.commands import Command, CommandResult
@@ -114,11 +116,20 @@ class AgentLoop:
     Args:
         parts: What it is made of.
         on_state: Told at every change whether the agent is connected.
+        on_idle: Given what the next record is to call, before a long sleep; None where
+            records come from other processes only.
     """
 
-    def __init__(self, parts: Parts, *, on_state: Callable[[bool], None]) -> None:
+    def __init__(
+        self,
+        parts: Parts,
+        *,
+        on_state: Callable[[bool], None],
+        on_idle: Callable[[Callable[[], None]], object] | None = None,
+    ) -> None:
         self._parts = parts
         self._pool = WorkerPool()
+        self._probes = WorkerPool(len(parts.engines), name="z4j-health")
         self._time = BrainTime(parts.clock)
         self._uploader = Uploader(parts.buffer, parts.ledger, parts.clock, brain_clock=self._time)
         self._supervisor = Supervisor(
@@ -133,7 +144,13 @@ class AgentLoop:
         self._reports = AgentReports(
             parts.buffer,
             parts.ledger,
-            HealthProbe(engines, parts.redactor, clock=parts.clock, on_tasks=registry.note),
+            HealthProbe(
+                engines,
+                parts.redactor,
+                clock=parts.clock,
+                spawn=self._probes.submit,
+                on_tasks=registry.note,
+            ),
             registry,
             engines=[engine.name for engine in engines],
             streaks=lambda: self._supervisor.streaks,
@@ -159,6 +176,7 @@ class AgentLoop:
         self._announce = guard("worker announcement")(parts.announce)
         self._show = guard("status file")(lambda: parts.show(self.status()))
         self._stopping = asyncio.Event()
+        self._pace = ImportPace(on_idle)
 
     async def run(self) -> None:
         """Work until :meth:`stop` has been called; then everything is closed."""
@@ -179,6 +197,7 @@ class AgentLoop:
             await asyncio.gather(*tasks, stopping, return_exceptions=True)
             self._show()
             self._pool.close()
+            self._probes.close()
             if self._schedules is not None:
                 self._schedules.close()
             self._parts.importer.close()
@@ -273,7 +292,7 @@ class AgentLoop:
             desk,
             self._parts.buffer,
             self._parts.clock,
-            on_stored=lambda: _call_soon(loop, self._supervisor.wake),
+            on_stored=lambda: call_soon(loop, self._supervisor.wake),
             frame_bytes=self._frame_bytes,
             memory=ToldMemory(told_path(self._parts.seat_of(desk.capabilities()))),
         )
@@ -357,7 +376,7 @@ class AgentLoop:
     async def _import_forever(self) -> None:
         clock = self._parts.clock
         announce_due_s = show_due_s = stats_due_s = lost_due_s = clock.monotonic_s()
-        pace = ImportPace()
+        pace = self._pace
         while True:
             if clock.monotonic_s() >= announce_due_s:
                 announce_due_s = clock.monotonic_s() + _ANNOUNCE_S
@@ -365,7 +384,8 @@ class AgentLoop:
             if clock.monotonic_s() >= show_due_s:
                 show_due_s = clock.monotonic_s() + _SHOW_S
                 self._show()
-            pause_s = pace.pause_s(self._import())
+            if pace.note(self._import()):
+                pace.note(self._import())
             if clock.monotonic_s() >= lost_due_s:
                 # After the import: files that were adopted by it tell of commands, too.
                 lost_due_s = clock.monotonic_s() + _LOST_S
@@ -377,12 +397,4 @@ class AgentLoop:
                     # Not all that comes in is told in the count of an import: an adoption
                     # ends runs, and a disk may fail behind the first of several chunks.
                     self._supervisor.wake()
-            await asyncio.sleep(pause_s)
-
-
-def _call_soon(loop: asyncio.AbstractEventLoop, call: Callable[[], None]) -> None:
-    """Call on the loop, from any thread; not at all when it has ended."""
-    try:
-        loop.call_soon_threadsafe(call)
-    except RuntimeError:
-        _logger.debug("the agent has ended meanwhile")
+            await pace.rest()

@@ -78,6 +78,8 @@ class Seat:
 
     def as_guest(self) -> Seat:
         """Return the seat of a forked child: the same journal, nothing else."""
+        # It would wake the parent's agent, through a socket that was inherited.
+        self.sink.call_at_next(None)
         return Seat(self.config, self.journal_dir, self.journal, self.sink)
 
     def is_journal_served(self) -> bool:

@@ -39,7 +39,9 @@ def make_agent(
     from z4j_otel.agent.assembly import build_agent  # noqa: PLC0415 -- see above
 
     with fork_gate:
-        return build_agent(seat, adapters, hello=hello)
+        agent = build_agent(seat, adapters, hello=hello)
+        agent.on_idle = seat.sink.call_at_next
+        return agent
 
 
 def end_agent(agent: RunningAgent, timeout_s: float | None = None) -> None:

@@ -1,4 +1,4 @@
-"""Waiting with a time limit that never loses a cancellation.
+"""Waiting with a time limit that never loses a cancellation, and calls from other threads.
 
 Until Python 3.12, ``asyncio.wait_for`` swallows a cancellation that arrives in the same turn
 as the result (the task goes on as if nobody had asked it to end). Everything here is built
@@ -8,10 +8,13 @@ on ``asyncio.wait``, which does not.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
+import logging
+from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
-__all__ = ["wait_set", "within"]
+__all__ = ["call_soon", "wait_set", "within"]
+
+_logger = logging.getLogger(__name__)
 
 _T = TypeVar("_T")
 
@@ -25,6 +28,14 @@ async def wait_set(event: asyncio.Event, timeout_s: float | None) -> bool:
         finally:
             waiter.cancel()
     return event.is_set()
+
+
+def call_soon(loop: asyncio.AbstractEventLoop, call: Callable[[], object]) -> None:
+    """Call on a loop, from any thread; not at all when the loop has ended."""
+    try:
+        loop.call_soon_threadsafe(call)
+    except RuntimeError:
+        _logger.debug("the agent has ended meanwhile")
 
 
 async def within(work: Coroutine[Any, Any, _T], timeout_s: float) -> _T:

@@ -83,6 +83,7 @@ class EventSink:
         # A run's records follow each other: one id is looked at once.
         self._last_task_id: tuple[object, bytes] = (object(), b"")
         self._on_flush = on_flush
+        self._call: Callable[[], None] | None = None
         self.captured = 0
         """Records that came in since this object was made."""
         self.dropped = 0
@@ -100,8 +101,19 @@ class EventSink:
                 raise
             if not self._journal.append(body, now_ns=record.occurred_at_ns):
                 self.dropped += 1
+            if self._call is not None:
+                call, self._call = self._call, None
+                call()
         except Exception as error:  # noqa: BLE001 -- the guard, see z4j_otel.guard
             note_failure("capture", error)
+
+    def call_at_next(self, call: Callable[[], None] | None) -> None:
+        """Call a function once, behind the next record, on the thread that emits it.
+
+        Args:
+            call: Quick, and must not wait; None takes the last one back.
+        """
+        self._call = call
 
     def encode(self, record: LifecycleRecord) -> bytes:
         """Return the canonical bytes of the record's event, redacted and bounded."""

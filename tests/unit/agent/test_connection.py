@@ -32,6 +32,7 @@ class Scene:
         self.health = {}
         self.tasks, self.times_asked_for_all = [], 0
         self.commands, self.news = [], []
+        self.asked_behind = []
         self.uploader = Uploader(buffer, ledger, clock)
         self.connection = self.make()
 
@@ -53,6 +54,10 @@ class Scene:
     def heartbeat(self):
         """Build a heartbeat."""
         return Heartbeat(adapter_health=self.health)
+
+    def ask(self):
+        """Note how many heartbeats the brain had when the engines were asked."""
+        self.asked_behind.append(len(self.brain.of(self.kit.HeartbeatReceived)))
 
     def status(self, connected_at_ns):
         """Build diagnostics."""
@@ -139,6 +144,13 @@ def test_heartbeat_interval_is_the_shorter_one(scene, brain, kit, brain_s, expec
     brain.heartbeat_s = brain_s
     scene.run(95)
     assert len(brain.of(kit.HeartbeatReceived)) == expected
+
+
+def test_engines_are_asked_behind_each_heartbeat(scene):
+    """What they are asked on another thread never competes with a frame to be sent."""
+    scene.run(95)
+    assert scene.asked_behind == list(range(1, len(scene.asked_behind) + 1))
+    assert len(scene.asked_behind) == len(scene.brain.of(scene.kit.HeartbeatReceived))
 
 
 def test_status_once_a_minute(scene, brain, kit):

@@ -46,6 +46,7 @@ class Scene:
         self.loop, self.brain, self.buffer, self.kit = loop, brain, buffer, kit
         self.importer = ListImporter(buffer, loop)
         self.states, self.announced_at = [], []
+        self.on_idle = None
         hello = HelloBuilder(started_at_ns=clock.now_ns())
         hello.add_engine(kit.FakeEngine())
         self.parts = Parts(
@@ -68,7 +69,7 @@ class Scene:
         """Run the loop beside a coroutine function, which is given it."""
 
         async def both():
-            work = AgentLoop(self.parts, on_state=self.states.append)
+            work = AgentLoop(self.parts, on_state=self.states.append, on_idle=self.on_idle)
             # Threads do not know virtual time: commands run in place.
             work._dispatcher._lanes._jobs = self
             task = asyncio.ensure_future(work.run())
@@ -120,7 +121,7 @@ def test_event_that_no_import_counted_is_sent_soon_all_the_same(scene, brain):
     assert scene.play(script) == 0
 
 
-def test_idle_agent_looks_about_once_a_second(scene):
+def test_idle_agent_looks_every_two_seconds(scene):
     """Without records the journal is looked at now and then, and soon when they come."""
 
     async def script(work):
@@ -134,8 +135,26 @@ def test_idle_agent_looks_about_once_a_second(scene):
         return len(quiet), len(scene.importer.asked_at) - before
 
     quiet, busy = scene.play(script)
-    assert quiet <= 43
+    assert quiet == 25
     assert busy >= 3
+
+
+def test_idle_agent_sleeps_until_a_record_calls(scene):
+    """Where this process captures it looks every five seconds, and at once when called."""
+    calls = []
+    scene.on_idle = calls.append
+
+    async def script(work):
+        await asyncio.sleep(100)
+        looked_at = sorted(set(scene.importer.asked_at))
+        scene.add(1)
+        calls[-1]()
+        await asyncio.sleep(0.01)
+        return looked_at, len(scene.importer.pending)
+
+    looked_at, pending = scene.play(script)
+    assert [later - at for at, later in itertools.pairwise(looked_at)][-3:] == [5.0, 5.0, 5.0]
+    assert pending == 0
 
 
 def test_workers_are_announced_at_start_and_hourly(scene):

@@ -51,6 +51,18 @@ def orphan(config: AgentConfig) -> Seat:
     return guest
 
 
+def test_a_forked_child_does_not_call_its_parents_agent(config: AgentConfig) -> None:
+    """The call would go through a socket that the child inherited."""
+    calls: list[int] = []
+    owner = Seat.owner(config)
+    owner.sink.call_at_next(lambda: calls.append(1))
+    owner.as_guest().sink.emit(RECORD)
+    assert calls == []
+    owner.journal.close()
+    assert owner.files is not None
+    owner.files.close()
+
+
 def test_an_orphan_writes_to_a_living_agent_of_its_deployment(config: AgentConfig) -> None:
     """Its agent knows the tasks and delivers at once."""
     guest, next_owner = orphan(config), Seat.owner(config)

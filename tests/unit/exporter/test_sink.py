@@ -114,6 +114,17 @@ def test_hostile_details_raise_nothing_into_the_task() -> None:
     assert "Hostile" in json.dumps(emit({"result": Hostile(), "reason": "\ud800\x00"}))
 
 
+def test_the_next_record_calls_once() -> None:
+    """Whoever sleeps until something comes is called behind it, and asks anew."""
+    journal, seen = Journal(), []
+    sink = EventSink(journal, Redactor())
+    sink.call_at_next(lambda: seen.append(len(journal.records)))
+    record = LifecycleRecord(EventKind.TASK_RECEIVED, TaskFacts("celery", "t1", "a"), 0, {})
+    for _ in range(3):
+        sink.emit(record)
+    assert seen == [1]
+
+
 def test_flushing_is_the_owners_business() -> None:
     """The gate passes a flush on, and has nothing to wait for alone."""
     asked: list[float] = []
