@@ -265,19 +265,30 @@ class BrainConnection:
 
     async def _take_held(self, speaker: Speaker) -> None:
         while self._held and self._uploader.is_proven:
-            await self._take_command(self._held.pop(0), speaker)
+            held = self._held.pop(0)
+            try:
+                await self._take_command(held, speaker)
+            except BaseException:
+                # All of them came, and the brain was proven before the connection ended.
+                left, self._held = self._held, []
+                for received in left:
+                    self._on_command(self._with_age(received))
+                raise
 
     async def _take_command(self, received: CommandReceived, speaker: Speaker) -> None:
-        sent_ns, now_ns = received.sent_ns, self._time.now_ns()
-        # The two clocks may differ by what is tolerated: a fresh command is never too old.
-        age_s = 0.0 if sent_ns is None else (now_ns - sent_ns) / _NS - TOLERATED_S
-        command = replace(received.command, age_s=max(0.0, age_s))
+        command = self._with_age(received)
         try:
             await speaker.command_ack(command)
         finally:
             # Most commands are never delivered again: one that came is carried out even
             # where the connection ends under its ack.
             self._on_command(command)
+
+    def _with_age(self, received: CommandReceived) -> Command:
+        sent_ns, now_ns = received.sent_ns, self._time.now_ns()
+        # The two clocks may differ by what is tolerated: a fresh command is never too old.
+        age_s = 0.0 if sent_ns is None else (now_ns - sent_ns) / _NS - TOLERATED_S
+        return replace(received.command, age_s=max(0.0, age_s))
 
     def _acked(self, ack: BatchAcked) -> None:
         settled = self._uploader.acked(ack)

@@ -429,6 +429,27 @@ def test_held_commands_follow_a_proof_that_is_no_frame(scene, brain, clock):
     assert [command.id for command in scene.commands] == ["c-0", "c-1", "c-2"]
 
 
+def test_held_commands_survive_a_connection_that_ends_under_their_acks(scene, brain, clock):
+    """All that came over a proven connection are carried out, acked or not."""
+    scene.connection._time = BrainTime(WrongClock(clock))
+    brain.acks_batches = False
+
+    def prove_and_break():
+        send = brain.link.send
+
+        async def send_once_more(data):
+            await send(data)
+            brain.link.drop(1006)
+
+        brain.link.send = send_once_more
+        brain.link.ack(next(f for f in brain.received if hasattr(f, "events")))
+
+    scene.run(
+        5, (1, lambda: [brain.link.command(f"c-{n}") for n in range(3)]), (2, prove_and_break)
+    )
+    assert sorted(command.id for command in scene.commands) == ["c-0", "c-1", "c-2"]
+
+
 def test_commands_are_handed_over_with_their_age(scene, brain, clock):
     """The time on the way counts, by the brain's clock and beyond what clocks may differ."""
 
