@@ -445,9 +445,9 @@ def test_held_commands_survive_a_connection_that_ends_under_their_acks(scene, br
         brain.link.ack(next(f for f in brain.received if hasattr(f, "events")))
 
     scene.run(
-        5, (1, lambda: [brain.link.command(f"c-{n}") for n in range(3)]), (2, prove_and_break)
+        5, (1, lambda: [brain.link.command(f"c-{n}") for n in range(6)]), (2, prove_and_break)
     )
-    assert sorted(command.id for command in scene.commands) == ["c-0", "c-1", "c-2"]
+    assert sorted(command.id for command in scene.commands) == [f"c-{n}" for n in range(6)]
 
 
 def test_commands_are_handed_over_with_their_age(scene, brain, clock):
