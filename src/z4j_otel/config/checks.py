@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import ipaddress
 import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
-from urllib.parse import urlsplit
 
+from z4j_otel.config.network import check_network
 from z4j_otel.config.settings import AgentConfig
 from z4j_otel.errors import ConfigError
 
@@ -37,7 +36,7 @@ def check_all(config: AgentConfig, *, is_partial: bool) -> None:
                 raise ConfigError(name, "not set", expected)
     if config.hmac_secret:
         _check_signing_key(config)
-    _check_encryption(config)
+    check_network(config)
     _check_buffer_path(config)
 
 
@@ -47,26 +46,6 @@ def _check_signing_key(config: AgentConfig) -> None:
     except ConfigError as error:
         source = config.sources.get("hmac_secret", error.source)
         raise ConfigError("hmac_secret", source, error.expected) from None
-
-
-def _check_encryption(config: AgentConfig) -> None:
-    """Refuse to send the token in the clear to another machine, unless told to."""
-    parts = urlsplit(config.brain_url)
-    if parts.scheme not in {"http", "ws"} or config.dev_mode or _is_this_host(parts.hostname):
-        return
-    raise ConfigError(
-        "brain_url",
-        config.sources.get("brain_url", "default"),
-        "refusing plain ws:// connection to another host; use wss:// or https://,"
-        " or set Z4J_DEV_MODE=1 on a network you trust",
-    )
-
-
-def _is_this_host(host: str | None) -> bool:
-    try:
-        return ipaddress.ip_address(host or "").is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 def _check_buffer_path(config: AgentConfig) -> None:

@@ -53,6 +53,27 @@ class AgentConfig:
         "How to reach the brain; auto takes HTTPS long-poll where no WebSocket comes through.",
         choices=("auto", "ws", "longpoll"),
     )
+    ca_file: Path | None = _setting(
+        Kind.PATH,
+        None,
+        "PEM file with the only authorities that may sign the brain's certificate; those of"
+        " this machine when unset.",
+    )
+    client_certificate_file: Path | None = _setting(
+        Kind.PATH, None, "PEM file with the certificate that is shown to the brain."
+    )
+    client_key_file: Path | None = _setting(
+        Kind.PATH, None, "PEM file with its private key, when that is in a file of its own."
+    )
+    client_key_password: Secret = _setting(
+        Kind.SECRET, Secret(), "Password of that key, when it is encrypted."
+    )
+    proxy: Secret = _setting(
+        Kind.SECRET,
+        Secret(),
+        "HTTP proxy to the brain, http://user:password@host:port, or none; HTTPS_PROXY,"
+        " ALL_PROXY and NO_PROXY decide when unset.",
+    )
     engines: tuple[str, ...] = _setting(
         Kind.NAMES, (), "Engines to watch, for example celery; all that are installed when unset."
     )

@@ -34,9 +34,10 @@ import msgspec
 
 from z4j_otel.errors import ConnectFailed, ConnectionLost, TransportError
 from z4j_otel.ids import new_nonce
+from z4j_otel.transport.addresses import api_url
 from z4j_otel.transport.open_failures import http_date_ns, refused_with
 from z4j_otel.transport.request_limit import RequestLimit
-from z4j_otel.transport.routes import BROKEN, POST_S, BrainRoutes, api_url, refusal
+from z4j_otel.transport.routes import BROKEN, POST_S, BrainRoutes, refusal
 from z4j_otel.wire import canonical
 from z4j_otel.wire.frames import HelloAck
 from z4j_otel.wire.states import FrameTooLarge
@@ -87,7 +88,7 @@ class LongPollTransport:
     """Opens long-poll sessions with one brain and one token. No redirect is followed.
 
     Args:
-        brain_url: Address of the brain, see :func:`z4j_otel.transport.routes.api_url`.
+        brain_url: Address of the brain, see :func:`z4j_otel.transport.addresses.api_url`.
         token: The agent's bearer token, or what returns it at each connect.
         dev_mode: Whether plain text to another machine is allowed.
         ssl_context: How to check the brain's certificate; as the platform does when None.

@@ -17,10 +17,10 @@ import httpx
 import msgspec
 
 from z4j_otel.errors import ConnectFailed, ConnectionLost, TransportError
+from z4j_otel.transport.addresses import is_loopback
 from z4j_otel.transport.open_failures import not_opened, refused_with
-from z4j_otel.transport.websocket import agent_url, is_loopback
 
-__all__ = ["BROKEN", "OPEN_S", "POST_S", "BrainRoutes", "api_url", "refusal"]
+__all__ = ["BROKEN", "OPEN_S", "POST_S", "BrainRoutes", "refusal"]
 
 BROKEN: Final = 1006
 OPEN_S: Final = 10.0
@@ -28,8 +28,6 @@ OPEN_S: Final = 10.0
 POST_S: Final = 15.0
 """Limit for the answer to a request that does not wait, seconds."""
 
-_SOCKET: Final = "/ws/agent"
-_API: Final = "/api/v1/agent"
 _KEEPALIVE_S: Final = 3.0
 """Shorter than any server's (uvicorn: 5 s): a request sent into a closing connection has an
 unknown outcome, and costs the session."""
@@ -50,21 +48,6 @@ class _Quiet(logging.Filter):
 
 
 logging.getLogger("httpx").addFilter(_Quiet())
-
-
-def api_url(brain_url: str, *, dev_mode: bool = False) -> str:
-    """Return the address of the agents' HTTP routes for a brain's address.
-
-    Args:
-        brain_url: What the operator configured, as for the WebSocket.
-        dev_mode: Whether plain text to another machine is allowed.
-
-    Raises:
-        ConfigError: The address is not usable, see
-            :func:`z4j_otel.transport.websocket.agent_url`.
-    """
-    socket_url = agent_url(brain_url, dev_mode=dev_mode)
-    return "http" + socket_url.removeprefix("ws").removesuffix(_SOCKET) + _API
 
 
 class BrainRoutes:

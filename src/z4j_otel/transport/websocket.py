@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import ipaddress
 import logging
 import ssl
 from collections.abc import Callable
 from typing import Any, Final
-from urllib.parse import SplitResult, urlsplit, urlunsplit
+from urllib.parse import urlsplit
 
 import websockets
 from websockets.asyncio.client import ClientConnection, connect
@@ -20,13 +19,12 @@ from websockets.exceptions import (
     WebSocketException,
 )
 
-from z4j_otel.errors import ConfigError, ConnectionLost
+from z4j_otel.errors import ConnectionLost
+from z4j_otel.transport.addresses import agent_url, is_loopback
 from z4j_otel.transport.open_failures import http_date_ns, not_opened, refused_with
 
-__all__ = ["WebSocketConnection", "WebSocketTransport", "agent_url", "is_loopback"]
+__all__ = ["WebSocketConnection", "WebSocketTransport"]
 
-_PATH: Final = "/ws/agent"
-_SCHEMES: Final = {"http": "ws", "https": "wss", "ws": "ws", "wss": "wss"}
 _ABNORMAL: Final = 1006
 _MAX_INBOUND_BYTES: Final = 1_048_576
 _PING_S: Final = 30.0
@@ -37,57 +35,6 @@ _HAS_PROXY: Final = int(websockets.version.version.partition(".")[0]) >= 15  # n
 # At DEBUG the library logs the handshake's headers, and with them the token.
 _library_logger = logging.getLogger("z4j_otel.transport.websocket.library")
 _library_logger.setLevel(logging.WARNING)
-
-
-def agent_url(brain_url: str, *, dev_mode: bool = False) -> str:
-    """Return the address of the agent's socket for a brain's address.
-
-    Accepts ``http``, ``https``, ``ws`` and ``wss``, a path prefix, and an address that
-    already ends in ``/ws`` or ``/ws/agent``, with or without a final slash.
-
-    Args:
-        brain_url: What the operator configured.
-        dev_mode: Whether plain text to another machine is allowed.
-
-    Raises:
-        ConfigError: The address has another scheme, no host, or is plain text to another
-            machine outside ``dev_mode``.
-    """
-    parts = _split(brain_url.strip())
-    scheme = _SCHEMES.get(parts.scheme.lower())
-    if scheme is None or not parts.hostname:
-        raise ConfigError(
-            "brain_url", "the agent's transport", "expected http(s)://host or ws(s)://host"
-        )
-    if scheme == "ws" and not (dev_mode or is_loopback(parts.hostname)):
-        raise ConfigError(
-            "brain_url",
-            "the agent's transport",
-            "refusing plain ws:// connection to another machine: the token would travel"
-            " readable; use https:// (or set dev_mode on a network you trust)",
-        )
-    prefix = parts.path.rstrip("/").removesuffix(_PATH).removesuffix("/ws").rstrip("/")
-    host = parts.netloc.rpartition("@")[2]
-    return urlunsplit((scheme, host, prefix + _PATH, "", ""))
-
-
-def _split(url: str) -> SplitResult:
-    try:
-        parts = urlsplit(url)
-        _ = parts.port  # reading it is what validates it
-    except ValueError as error:
-        raise ConfigError("brain_url", "the agent's transport", "not a valid address") from error
-    return parts
-
-
-def is_loopback(host: str) -> bool:
-    """Whether a host name or address can only mean this machine."""
-    if host.lower() == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 class WebSocketConnection:

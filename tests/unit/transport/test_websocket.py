@@ -12,55 +12,10 @@ from websockets.asyncio.server import serve
 from websockets.datastructures import Headers
 from websockets.http11 import Response
 
-from z4j_otel.errors import ConfigError, ConnectFailed, ConnectionLost
-from z4j_otel.transport.websocket import WebSocketTransport, agent_url, is_loopback
+from z4j_otel.errors import ConnectFailed, ConnectionLost
+from z4j_otel.transport.websocket import WebSocketTransport
 
 TOKEN = "t0ken-of-the-test"
-
-
-@pytest.mark.parametrize(
-    ("given", "expected"),
-    [
-        ("https://brain.example", "wss://brain.example/ws/agent"),
-        ("https://brain.example/", "wss://brain.example/ws/agent"),
-        ("wss://brain.example/ws", "wss://brain.example/ws/agent"),
-        ("wss://brain.example/ws/agent", "wss://brain.example/ws/agent"),
-        ("wss://brain.example/ws/agent/", "wss://brain.example/ws/agent"),
-        ("https://brain.example:8443/z4j/", "wss://brain.example:8443/z4j/ws/agent"),
-        ("https://brain.example/z4j/ws?x=1#y", "wss://brain.example/z4j/ws/agent"),
-        ("http://localhost:7700", "ws://localhost:7700/ws/agent"),
-        ("http://127.0.0.1:7700", "ws://127.0.0.1:7700/ws/agent"),
-        ("ws://[::1]:7700", "ws://[::1]:7700/ws/agent"),
-        (" HTTPS://brain.example ", "wss://brain.example/ws/agent"),
-        ("https://user:pass@brain.example", "wss://brain.example/ws/agent"),
-    ],
-)
-def test_agent_url_accepts_all_forms(given, expected):
-    """All schemes and tails lead to the one route of the agent."""
-    assert agent_url(given) == expected
-
-
-@pytest.mark.parametrize("given", ["ftp://x", "brain.example", "", "https://", "http://x:port"])
-def test_agent_url_refuses_what_is_no_address(given):
-    """Something else than a brain's address is a configuration error."""
-    with pytest.raises(ConfigError, match="brain_url"):
-        agent_url(given)
-
-
-def test_plain_text_to_another_machine_is_refused():
-    """Without dev_mode the token never travels readable; with it, it may."""
-    with pytest.raises(ConfigError, match="refusing plain ws:// connection"):
-        agent_url("http://brain.example")
-    assert agent_url("http://brain.example", dev_mode=True) == "ws://brain.example/ws/agent"
-
-
-@pytest.mark.parametrize(
-    ("host", "expected"),
-    [("LocalHost", True), ("127.8.9.1", True), ("::1", True), ("localhost.evil", False)],
-)
-def test_is_loopback(host, expected):
-    """Only names and addresses that cannot leave the machine count as loopback."""
-    assert is_loopback(host) is expected
 
 
 def test_repr_hides_the_token():
