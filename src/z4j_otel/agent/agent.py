@@ -17,6 +17,7 @@ import os
 import random as random_module
 import threading
 from collections.abc import Callable, Coroutine, Iterable, Mapping
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, TypeVar
@@ -35,6 +36,7 @@ from z4j_otel.agent.status import build_status_dict
 from z4j_otel.buffer.base import EventBuffer
 from z4j_otel.clock import Clock, SystemClock
 from z4j_otel.commands import Command, CommandResult
+from z4j_otel.config.network import proxy_of, trust_of
 from z4j_otel.config.settings import AgentConfig
 from z4j_otel.errors import ConfigError
 from z4j_otel.forks import GatedSelector, fork_gate
@@ -44,6 +46,7 @@ from z4j_otel.instrumentors.adapter import EngineAdapter
 from z4j_otel.redaction import Redactor
 from z4j_otel.transport.base import Transport
 from z4j_otel.transport.fallback import build_transport
+from z4j_otel.transport.tls import tls_context
 
 __all__ = ["AgentRuntime"]
 
@@ -359,5 +362,7 @@ def _transport(config: AgentConfig) -> Transport:
         config.brain_url,
         config.token.reveal(),
         dev_mode=config.dev_mode,
+        tls=partial(tls_context, trust_of(config)),
+        proxy=proxy_of(config),
         user_agent=f"z4j-otel/{agent_version()}",
     )

@@ -126,12 +126,21 @@ _UPGRADE: Final = {
 }
 _CHECK_ADDRESS: Final = "is the brain up, and Z4J_BRAIN_URL its address?"
 _HINTS: Final = {
+    "closed": "is the brain up, and Z4J_BRAIN_URL its address? Does it want a client certificate"
+    " (Z4J_CLIENT_CERTIFICATE_FILE)?",
     "not_http": "is Z4J_BRAIN_URL the brain's address?",
     "no_tls": "use http:// for this port, or the port with TLS",
     "tls_expired": "renew it, or set this machine's clock",
     "tls_host": "use the name in the certificate for Z4J_BRAIN_URL",
-    "tls_issuer": "install the authority's certificate on this machine (SSL_CERT_FILE)",
-    "tls": "check the certificate of the brain or of the proxy before it",
+    "tls_issuer": "set Z4J_CA_FILE to a PEM file with the certificate of who signed it",
+    "tls_client": "set Z4J_CLIENT_CERTIFICATE_FILE and Z4J_CLIENT_KEY_FILE to one it accepts",
+    "tls_version": "enable TLS 1.2 or newer there",
+    "tls_files": "",
+    "tls": "check its certificate, and whether it wants a client's (Z4J_CLIENT_CERTIFICATE_FILE)",
+    "proxy": "check Z4J_PROXY or the variable named, or set Z4J_PROXY=none to go without",
+    "proxy_login": "set Z4J_PROXY=http://user:password@host:port, or Z4J_PROXY_FILE to a file with"
+    " that",
+    "proxy_no": "allow the brain's host and port there, or set Z4J_PROXY=none to go without",
 }
 _AUTH_STATUS: Final = frozenset({401, 403})
 _TOO_MANY_REQUESTS: Final = 429
@@ -189,16 +198,20 @@ def _other(error: Exception) -> Failure:
 
 def _not_opened(error: ConnectFailed) -> Failure:
     status = error.http_status
-    if status is None:
-        text = f"{error.reason}; {_HINTS.get(error.cause, _CHECK_ADDRESS)}"
-        return Failure(FailureClass.CONNECTION, f"connect:{error.cause}", text)
     kind = FailureClass.CONNECTION
+    if status is None or error.cause in _HINTS:
+        if error.cause == "proxy_login":
+            # Some companies lock an account that is tried too often.
+            kind = FailureClass.AUTH
+        hint = _HINTS.get(error.cause, _CHECK_ADDRESS)
+        text = f"{error.reason}; {hint}" if hint else error.reason
+        return Failure(kind, f"connect:{error.cause}", text, error.retry_after_s)
     if status in _AUTH_STATUS:
         kind = FailureClass.AUTH
     elif status == _TOO_MANY_REQUESTS:
         kind = FailureClass.CAPACITY
-    hint = _UPGRADE.get(status)
-    text = f"{error.reason}: {hint}" if hint else error.reason
+    advice = _UPGRADE.get(status)
+    text = f"{error.reason}: {advice}" if advice else error.reason
     return Failure(kind, f"upgrade:{status}", text, error.retry_after_s)
 
 

@@ -17,11 +17,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import ssl
 from collections.abc import Awaitable, Callable
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 from z4j_otel.errors import ConnectFailed, ConnectionLost, ConnectionSuperseded, TransportError
 from z4j_otel.transport.base import Connection, Transport
+from z4j_otel.transport.open_failures import PROXY_CAUSES, TLS_CAUSES
+from z4j_otel.transport.proxies import DIRECT, ProxyChoice
+from z4j_otel.transport.tls import tls_context
 from z4j_otel.transport.websocket import WebSocketTransport
 
 __all__ = ["FallbackTransport", "PollingConnection", "PollingTransport", "build_transport"]
@@ -35,7 +39,7 @@ _LONGEST_POLL_S: Final = 30.0
 _NOT_THE_WAY: Final = frozenset({401, 429})
 """Statuses that long-poll would meet, too."""
 _BROKEN: Final = 1006
-_NO_WAY: Final = frozenset({"dns", "refused", "tls_expired", "tls_host", "tls_issuer"})
+_NO_WAY: Final = frozenset({"dns", "refused", *PROXY_CAUSES, *TLS_CAUSES})
 """Causes that meet every way to the same host."""
 
 
@@ -263,6 +267,8 @@ def build_transport(
     token: str | Callable[[], str],
     *,
     dev_mode: bool = False,
+    tls: Callable[[], ssl.SSLContext] = tls_context,
+    proxy: ProxyChoice = DIRECT,
     user_agent: str = "z4j-otel",
 ) -> Transport:
     """Return the transport that the settings ask for.
@@ -272,19 +278,27 @@ def build_transport(
         brain_url: Address of the brain.
         token: The agent's bearer token, or what returns it at each connect.
         dev_mode: Whether plain text to another machine is allowed.
+        tls: Makes what checks the brain's certificate, for each connection over TLS.
+        proxy: What stands between, from :func:`z4j_otel.transport.proxies.proxy_for`.
         user_agent: Shows in the brain's audit.
 
     Raises:
         ConfigError: The address is not usable.
     """
+    options: dict[str, Any] = {
+        "dev_mode": dev_mode,
+        "tls": tls,
+        "proxy": proxy,
+        "user_agent": user_agent,
+    }
 
     def longpoll() -> PollingTransport:
         # Loaded when it is needed: the HTTP client costs more than the rest of the agent.
         from z4j_otel.transport.longpoll import LongPollTransport  # noqa: PLC0415 -- see above
 
-        return LongPollTransport(brain_url, token, dev_mode=dev_mode, user_agent=user_agent)
+        return LongPollTransport(brain_url, token, **options)
 
     if way == "longpoll":
         return longpoll()
-    websocket = WebSocketTransport(brain_url, token, dev_mode=dev_mode, user_agent=user_agent)
+    websocket = WebSocketTransport(brain_url, token, **options)
     return websocket if way == "ws" else FallbackTransport(websocket, longpoll)

@@ -32,12 +32,14 @@ from typing import Final
 import httpx
 import msgspec
 
-from z4j_otel.errors import ConnectFailed, ConnectionLost, TransportError
+from z4j_otel.errors import ConfigError, ConnectFailed, ConnectionLost, TransportError
 from z4j_otel.ids import new_nonce
 from z4j_otel.transport.addresses import api_url
-from z4j_otel.transport.open_failures import http_date_ns, refused_with
+from z4j_otel.transport.open_failures import http_date_ns, not_opened, retry_after_s
+from z4j_otel.transport.proxies import DIRECT, ProxyChoice
 from z4j_otel.transport.request_limit import RequestLimit
-from z4j_otel.transport.routes import BROKEN, POST_S, BrainRoutes, refusal
+from z4j_otel.transport.routes import BROKEN, POST_S, BrainRoutes
+from z4j_otel.transport.tls import tls_context
 from z4j_otel.wire import canonical
 from z4j_otel.wire.frames import HelloAck
 from z4j_otel.wire.states import FrameTooLarge
@@ -91,7 +93,8 @@ class LongPollTransport:
         brain_url: Address of the brain, see :func:`z4j_otel.transport.addresses.api_url`.
         token: The agent's bearer token, or what returns it at each connect.
         dev_mode: Whether plain text to another machine is allowed.
-        ssl_context: How to check the brain's certificate; as the platform does when None.
+        tls: Makes what checks the brain's certificate, for each session over TLS.
+        proxy: What stands between, from :func:`z4j_otel.transport.proxies.proxy_for`.
         user_agent: Sent as ``User-Agent``.
         http: Carries the requests; real sockets when None.
 
@@ -105,7 +108,8 @@ class LongPollTransport:
         token: str | Callable[[], str],
         *,
         dev_mode: bool = False,
-        ssl_context: ssl.SSLContext | None = None,
+        tls: Callable[[], ssl.SSLContext] = tls_context,
+        proxy: ProxyChoice = DIRECT,
         user_agent: str = "z4j-otel",
         http: httpx.AsyncBaseTransport | None = None,
     ) -> None:
@@ -113,7 +117,8 @@ class LongPollTransport:
         """Address of the routes, without secrets."""
         self.way = "longpoll"
         self._token = token
-        self._ssl_context = ssl_context
+        self._tls = tls
+        self._proxy = proxy
         self._user_agent = user_agent
         self._http = http
         self._limit = RequestLimit()
@@ -129,20 +134,26 @@ class LongPollTransport:
             ConnectionLost: The brain refuses this agent; its code says why.
         """
         self._limit.begin()
-        routes = BrainRoutes(
-            self.url,
-            self._token if isinstance(self._token, str) else self._token(),
-            user_agent=self._user_agent,
-            ssl_context=self._ssl_context,
-            http=self._http,
-        )
-        connection = LongPollConnection(routes, self._limit)
+        connection = LongPollConnection(self._routes(), self._limit)
         try:
             await connection.open()
         except BaseException:
             await connection.close()
             raise
         return connection
+
+    def _routes(self) -> BrainRoutes:
+        try:
+            return BrainRoutes(
+                self.url,
+                self._token if isinstance(self._token, str) else self._token(),
+                user_agent=self._user_agent,
+                tls=self._tls,
+                proxy=self._proxy,
+                http=self._http,
+            )
+        except (ConfigError, OSError) as error:
+            raise not_opened(self.url, error, self._proxy) from error
 
 
 class LongPollConnection:
@@ -293,9 +304,8 @@ class LongPollConnection:
 
     async def _pause(self, answer: httpx.Response, paused_s: float) -> float:
         """Wait as long as the brain asks; return how long that was, seconds."""
-        failure = refused_with(answer.status_code, answer.headers)
         self._distance_s = min(_MOST_DISTANCE_S, self._distance_s * 2)
-        pause_s = max(failure.retry_after_s, 1.0)
+        pause_s = max(retry_after_s(answer.headers), 1.0)
         if paused_s + pause_s > _SHORT_PAUSE_S:
             raise self._refusal(answer)
         await asyncio.sleep(pause_s)
@@ -340,7 +350,9 @@ class LongPollConnection:
         self._inbox.extend(frame.encode() for frame in commands.frames)
 
     def _refusal(self, answer: httpx.Response) -> TransportError:
-        return refusal(answer, is_open=bool(self._agent_id), is_accepted=self._is_accepted)
+        return self._routes.refusal(
+            answer, is_open=bool(self._agent_id), is_accepted=self._is_accepted
+        )
 
 
 def _broken(error: Exception) -> ConnectionLost:

@@ -20,7 +20,7 @@ from urllib.parse import quote, unquote, urlsplit
 from z4j_otel.errors import ConfigError
 from z4j_otel.transport.addresses import host_and_port, is_loopback
 
-__all__ = ["Proxy", "ProxyChoice", "parse_proxy", "proxy_for"]
+__all__ = ["DIRECT", "Proxy", "ProxyChoice", "parse_proxy", "proxy_for"]
 
 _SETTING: Final = "Z4J_PROXY"
 _NONE: Final = "none"
@@ -69,6 +69,18 @@ class ProxyChoice(NamedTuple):
     source: str
     """What decided, for people: a variable's name, or why no proxy is asked."""
 
+    @property
+    def url(self) -> str | None:
+        """What the libraries want: the address with its credentials, or None."""
+        return None if self.proxy is None else self.proxy.url
+
+    def __str__(self) -> str:
+        return f"the proxy {self.proxy} ({self.source})" if self.proxy else "no proxy"
+
+
+DIRECT: Final = ProxyChoice(None, "no proxy is set")
+"""The brain is spoken to directly."""
+
 
 def proxy_for(
     url: str, setting: str = "", *, environ: Mapping[str, str] = os.environ
@@ -93,7 +105,7 @@ def proxy_for(
         return ProxyChoice(None, "the brain is on this machine")
     name, value = _variable(urlsplit(url).scheme, environ)
     if not value:
-        return ProxyChoice(None, "no proxy is set")
+        return DIRECT
     no_name, exceptions = _either("no_proxy", environ)
     if any(_matches(item.strip().lower(), host, port) for item in exceptions.split(",")):
         return ProxyChoice(None, no_name)

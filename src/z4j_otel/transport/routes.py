@@ -8,19 +8,20 @@ from __future__ import annotations
 
 import logging
 import ssl
+from collections.abc import Callable
 from contextlib import suppress
 from contextvars import ContextVar
 from typing import Any, Final
-from urllib.parse import urlsplit
 
 import httpx
 import msgspec
 
 from z4j_otel.errors import ConnectFailed, ConnectionLost, TransportError
-from z4j_otel.transport.addresses import is_loopback
-from z4j_otel.transport.open_failures import not_opened, refused_with
+from z4j_otel.transport.open_failures import Answer, not_opened, refused_by_proxy, refused_with
+from z4j_otel.transport.proxies import DIRECT, ProxyChoice
+from z4j_otel.transport.tls import tls_context
 
-__all__ = ["BROKEN", "OPEN_S", "POST_S", "BrainRoutes", "refusal"]
+__all__ = ["BROKEN", "OPEN_S", "POST_S", "BrainRoutes"]
 
 BROKEN: Final = 1006
 OPEN_S: Final = 10.0
@@ -32,33 +33,44 @@ _KEEPALIVE_S: Final = 3.0
 """Shorter than any server's (uvicorn: 5 s): a request sent into a closing connection has an
 unknown outcome, and costs the session."""
 _UNAUTHORISED: Final = 401
+_PROXY_LOGIN: Final = 407
 _FORBIDDEN: Final = 403
 _CONFLICT: Final = 409
 _NOT_TAKEN: Final = frozenset({415, 422})
+
+_PARTS_THAT_LOG: Final = ("connection", "http11", "http2", "proxy")
 
 _is_asking: ContextVar[bool] = ContextVar("z4j_is_asking", default=False)
 
 
 class _Quiet(logging.Filter):
-    """Keeps our requests, two a minute and more, out of the application's log."""
+    """Keeps our requests, two a minute and more, out of the application's log.
+
+    At DEBUG they are a dozen lines each, with what proxy and brain put into their headers.
+    """
 
     def filter(self, record: logging.LogRecord) -> bool:
         del record
         return not _is_asking.get()
 
 
-logging.getLogger("httpx").addFilter(_Quiet())
+for _name in ("httpx", *(f"httpcore.{part}" for part in _PARTS_THAT_LOG)):
+    logging.getLogger(_name).addFilter(_Quiet())
 
 
 class BrainRoutes:
-    """The two routes, with one token. No redirect is followed.
+    """The two routes, with one token. No redirect is followed, no environment read.
 
     Args:
         url: From :func:`api_url`.
         token: The agent's bearer token.
         user_agent: Sent as ``User-Agent``.
-        ssl_context: How to check the brain's certificate; as the platform does when None.
+        tls: Makes what checks the brain's certificate; called once, where there is TLS.
+        proxy: What stands between, from :func:`z4j_otel.transport.proxies.proxy_for`.
         http: Carries the requests; real sockets when None.
+
+    Raises:
+        ConfigError: ``tls`` did.
     """
 
     def __init__(
@@ -67,21 +79,24 @@ class BrainRoutes:
         token: str,
         *,
         user_agent: str,
-        ssl_context: ssl.SSLContext | None = None,
+        tls: Callable[[], ssl.SSLContext] = tls_context,
+        proxy: ProxyChoice = DIRECT,
         http: httpx.AsyncBaseTransport | None = None,
     ) -> None:
         self.url = url
         self.headers: dict[str, str] = {}
         """Sent with every request from now on."""
-        is_plain = url.startswith("http:")
+        self._token = token
+        self._proxy = proxy
+        context = tls() if url.startswith("https:") or _is_encrypted(proxy) else None
         self._client = httpx.AsyncClient(
             headers={"Authorization": f"Bearer {token}", "User-Agent": user_agent},
-            verify=False if is_plain else ssl_context or ssl.create_default_context(),
+            verify=context or False,
             follow_redirects=False,
             timeout=httpx.Timeout(POST_S, connect=OPEN_S),
             limits=httpx.Limits(max_keepalive_connections=2, keepalive_expiry=_KEEPALIVE_S),
-            # As for the WebSocket: no proxy stands between two processes of one machine.
-            trust_env=not is_loopback(urlsplit(url).hostname or ""),
+            trust_env=False,
+            proxy=httpx.Proxy(proxy.url, ssl_context=context) if proxy.url else None,
             transport=http,
         )
 
@@ -115,7 +130,28 @@ class BrainRoutes:
 
     def unreachable(self, error: Exception) -> ConnectFailed:
         """Say why there was no answer to the first request."""
-        return not_opened(self.url, error)
+        status = _status_of_proxy(error)
+        if status is not None:
+            return refused_by_proxy(self._proxy, status)
+        return not_opened(self.url, error, self._proxy)
+
+    def refusal(
+        self, answer: httpx.Response, *, is_open: bool, is_accepted: bool
+    ) -> TransportError:
+        """Say what a status other than 200 means for the next attempt.
+
+        Args:
+            answer: Of the brain, or of something in its place.
+            is_open: Whether the session had been opened.
+            is_accepted: Whether the brain had accepted a signed frame in this session.
+        """
+        end = _end_of_session(answer, is_open=is_open, is_accepted=is_accepted)
+        if end is not None:
+            return end
+        if answer.status_code == _PROXY_LOGIN:
+            return refused_by_proxy(self._proxy, answer.status_code)
+        told = Answer(answer.status_code, answer.headers, answer.content)
+        return refused_with(str(answer.request.url), told, secret=self._token)
 
     async def _ask(
         self, method: str, path: str, *, headers: dict[str, str] | None = None, **options: Any
@@ -129,14 +165,21 @@ class BrainRoutes:
             _is_asking.set(False)
 
 
-def refusal(answer: httpx.Response, *, is_open: bool, is_accepted: bool) -> TransportError:
-    """Say what a status other than 200 means for the next attempt.
+def _is_encrypted(proxy: ProxyChoice) -> bool:
+    return proxy.proxy is not None and proxy.proxy.scheme == "https"
 
-    Args:
-        answer: Of the brain, or of something in its place.
-        is_open: Whether the session had been opened.
-        is_accepted: Whether the brain had accepted a signed frame in this session.
-    """
+
+def _status_of_proxy(error: Exception) -> int | None:
+    """Return the status with which a proxy refused a tunnel; the library tells it as text."""
+    word = str(error)[:3]
+    is_status = isinstance(error, httpx.ProxyError) and word.isascii() and word.isdigit()
+    return int(word) if is_status else None
+
+
+def _end_of_session(
+    answer: httpx.Response, *, is_open: bool, is_accepted: bool
+) -> ConnectionLost | None:
+    """Return what the brain means by a refusal, in terms of close codes; None if nothing."""
     status = answer.status_code
     if status == _CONFLICT:
         if is_open and not is_accepted and answer.request.method == "POST":
@@ -145,13 +188,7 @@ def refusal(answer: httpx.Response, *, is_open: bool, is_accepted: bool) -> Tran
     if status in _NOT_TAKEN and is_open:
         return ConnectionLost(1011, f"HTTP {status}")
     code = _code_of(answer, is_open=is_open)
-    if code is not None:
-        return ConnectionLost(code)
-    told = refused_with(status, answer.headers)
-    reason = told.reason if answer.is_redirect else f"the server refused long-poll (HTTP {status})"
-    return ConnectFailed(
-        reason, http_status=status, cause=told.cause, retry_after_s=told.retry_after_s
-    )
+    return None if code is None else ConnectionLost(code)
 
 
 def _code_of(answer: httpx.Response, *, is_open: bool) -> int | None:

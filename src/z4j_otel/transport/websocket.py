@@ -10,18 +10,26 @@ from collections.abc import Callable
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-import websockets
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.datastructures import Headers
 from websockets.exceptions import (
     ConnectionClosed,
+    InvalidProxyStatus,
     InvalidStatus,
     WebSocketException,
 )
 
-from z4j_otel.errors import ConnectionLost
+from z4j_otel.errors import ConfigError, ConnectionLost
 from z4j_otel.transport.addresses import agent_url, is_loopback
-from z4j_otel.transport.open_failures import http_date_ns, not_opened, refused_with
+from z4j_otel.transport.open_failures import (
+    Answer,
+    http_date_ns,
+    not_opened,
+    refused_by_proxy,
+    refused_with,
+)
+from z4j_otel.transport.proxies import DIRECT, ProxyChoice
+from z4j_otel.transport.tls import tls_context
 
 __all__ = ["WebSocketConnection", "WebSocketTransport"]
 
@@ -30,7 +38,13 @@ _MAX_INBOUND_BYTES: Final = 1_048_576
 _PING_S: Final = 30.0
 _PONG_S: Final = 60.0
 """A brain that is busy answers late; a peer that has gone is noticed after 90 s."""
-_HAS_PROXY: Final = int(websockets.version.version.partition(".")[0]) >= 15  # noqa: PLR2004 -- the release that added the argument
+_NOT_OPENED: Final = (
+    ConfigError,
+    OSError,
+    UnicodeError,
+    asyncio.TimeoutError,
+    WebSocketException,
+)
 
 # At DEBUG the library logs the handshake's headers, and with them the token.
 _library_logger = logging.getLogger("z4j_otel.transport.websocket.library")
@@ -79,7 +93,7 @@ class WebSocketConnection:
 
 def _plain(headers: Headers) -> dict[str, str]:
     """Return the headers that are read, the first of those that are repeated."""
-    names = ("Date", "Retry-After")
+    names = ("Date", "Location", "Retry-After")
     return {name: values[0] for name in names if (values := headers.get_all(name))}
 
 
@@ -96,13 +110,14 @@ class WebSocketTransport:
     """Opens WebSockets to one brain with one token.
 
     Redirects are not followed: the brain issues none, and a token must not travel to an
-    address that the operator did not write down.
+    address that the operator did not write down. The environment is not asked for a proxy.
 
     Args:
         brain_url: Address of the brain, see :func:`agent_url`.
         token: The agent's bearer token, or what returns it at each connect.
         dev_mode: Whether plain text to another machine is allowed.
-        ssl_context: How to check the brain's certificate; as the platform does when None.
+        tls: Makes what checks the brain's certificate, for each connection to ``wss``.
+        proxy: What stands between, from :func:`z4j_otel.transport.proxies.proxy_for`.
         user_agent: Sent as ``User-Agent``; shows in the brain's audit.
         open_timeout_s: Limit for TCP, TLS and upgrade together.
         close_timeout_s: How long to wait for the peer's close frame.
@@ -119,7 +134,8 @@ class WebSocketTransport:
         token: str | Callable[[], str],
         *,
         dev_mode: bool = False,
-        ssl_context: ssl.SSLContext | None = None,
+        tls: Callable[[], ssl.SSLContext] = tls_context,
+        proxy: ProxyChoice = DIRECT,
         user_agent: str = "z4j-otel",
         open_timeout_s: float = 10.0,
         close_timeout_s: float = 5.0,
@@ -130,53 +146,83 @@ class WebSocketTransport:
         """Address of the socket, without secrets."""
         self._token = token
         self._close_timeout_s = close_timeout_s
-        self._ssl_context = ssl_context
-        self._open = self._opener(
-            user_agent_header=user_agent,
-            open_timeout=open_timeout_s,
-            close_timeout=close_timeout_s,
-            ping_interval=ping_interval_s,
-            ping_timeout=ping_timeout_s,
-        )
+        self._tls = tls
+        self._proxy = proxy
+        on_this_machine = is_loopback(urlsplit(self.url).hostname or "")
+        self._options: dict[str, Any] = {
+            "user_agent_header": user_agent,
+            "open_timeout": open_timeout_s,
+            "close_timeout": close_timeout_s,
+            "ping_interval": ping_interval_s,
+            "ping_timeout": ping_timeout_s,
+            "max_size": _MAX_INBOUND_BYTES,
+            "logger": _library_logger,
+            "create_connection": _Connection,
+            # Compressing for a peer on this machine costs both and saves nothing.
+            "compression": None if on_this_machine else "deflate",
+            "proxy": proxy.url,
+        }
 
     def __repr__(self) -> str:
         return f"WebSocketTransport({self.url!r})"
-
-    def _opener(self, **given: Any) -> _Opener:
-        on_this_machine = is_loopback(urlsplit(self.url).hostname or "")
-        options: dict[str, Any] = {
-            **given,
-            "max_size": _MAX_INBOUND_BYTES,
-            "logger": _library_logger,
-            # Compressing for a peer on this machine costs both and saves nothing.
-            "compression": None if on_this_machine else "deflate",
-        }
-        if on_this_machine and _HAS_PROXY:
-            options["proxy"] = None
-        if self._ssl_context is not None and self.url.startswith("wss:"):
-            options["ssl"] = self._ssl_context
-
-        def open_() -> connect:
-            token = self._token if isinstance(self._token, str) else self._token()
-            headers = {"Authorization": f"Bearer {token}"}
-            return _ConnectHere(self.url, additional_headers=headers, **options)
-
-        return open_
 
     async def connect(self) -> WebSocketConnection:
         """Open a WebSocket.
 
         Raises:
-            ConnectFailed: Names what failed: address, refusal, time-out, TLS or status.
+            ConnectFailed: Names what failed: address, proxy, refusal, time-out, TLS or status.
         """
+        token = self._token if isinstance(self._token, str) else self._token()
         try:
-            socket = await self._open()
+            socket = await self._opening(token)
         except InvalidStatus as refused:
             answer = refused.response
-            raise refused_with(answer.status_code, _plain(answer.headers)) from refused
-        except (OSError, UnicodeError, asyncio.TimeoutError, WebSocketException) as error:
-            raise not_opened(self.url, error) from error
+            told = Answer(answer.status_code, _plain(answer.headers), bytes(answer.body))
+            raise refused_with(self.url, told, secret=token) from refused
+        except InvalidProxyStatus as refused:
+            raise refused_by_proxy(self._proxy, refused.response.status_code) from refused
+        except _NOT_OPENED as error:
+            raise not_opened(self.url, error, self._proxy) from error
         return WebSocketConnection(socket, close_timeout_s=self._close_timeout_s)
+
+    def _opening(self, token: str) -> _ConnectHere:
+        headers = {"Authorization": f"Bearer {token}"}
+        return _ConnectHere(
+            self.url, additional_headers=headers, **self._options, **self._encryption()
+        )
+
+    def _encryption(self) -> dict[str, Any]:
+        proxy = self._proxy.proxy
+        is_wanted = {
+            "ssl": self.url.startswith("wss:"),
+            "proxy_ssl": proxy is not None and proxy.scheme == "https",
+        }
+        wanted = [name for name, is_so in is_wanted.items() if is_so]
+        return dict.fromkeys(wanted, self._tls()) if wanted else {}
+
+
+class _Connection(ClientConnection):
+    """The library's connection; in the handshake it tells what the network said at the end.
+
+    A server that speaks TLS 1.3 asks for a client certificate when the client believes that
+    it is connected already.
+    """
+
+    lost_by: Exception | None = None
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Note why."""
+        self.lost_by = exc
+        super().connection_lost(exc)
+
+    async def handshake(self, *args: Any, **kwargs: Any) -> None:
+        """Shake hands."""
+        try:
+            await super().handshake(*args, **kwargs)
+        except (EOFError, WebSocketException) as error:
+            if self.response is None and self.lost_by is not None:
+                raise self.lost_by from error
+            raise
 
 
 class _ConnectHere(connect):
@@ -185,6 +231,3 @@ class _ConnectHere(connect):
     def process_redirect(self, exc: Exception) -> Exception | str:
         """Return the refusal itself: it is final."""
         return exc
-
-
-_Opener = Callable[[], connect]

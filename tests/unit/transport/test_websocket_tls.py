@@ -11,6 +11,7 @@ import trustme
 from websockets.asyncio.server import serve
 
 from z4j_otel.errors import ConnectFailed
+from z4j_otel.transport.tls import tls_context
 from z4j_otel.transport.websocket import WebSocketTransport
 
 TOKEN = "t0ken-of-the-test"
@@ -50,7 +51,9 @@ def connect_to(server_ssl, client_ssl, scheme="https"):
         async with serve(say_hello, "localhost", 0, ssl=server_ssl) as server:
             port = server.sockets[0].getsockname()[1]
             transport = WebSocketTransport(
-                f"{scheme}://localhost:{port}", lambda: TOKEN, ssl_context=client_ssl
+                f"{scheme}://localhost:{port}",
+                lambda: TOKEN,
+                tls=lambda: client_ssl or tls_context(),
             )
             try:
                 connection = await transport.connect()
