@@ -170,7 +170,8 @@ class Proxy:
             if method == "CONNECT":
                 writer.write(b"HTTP/1.1 200 Yes\r\n\r\n")
             else:
-                await server.write(head.encode())
+                path = "/" + target.split("/", 3)[3]
+                await server.write(head.replace(target, path, 1).encode())
             await join(_Plain(reader, writer), server)
 
     def _login_status(self, head):

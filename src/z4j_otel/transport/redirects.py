@@ -30,8 +30,8 @@ def explain_redirect(asked: str, status: int, location: str, *, secret: str) -> 
         secret: What was sent, and must not be told.
     """
     text = f"the address redirects (HTTP {status}), which is not followed; {_SET_IT}"
-    own, target = _parts(asked), _parts(urljoin(_as_http(asked), location) if location else "")
-    if own is None or target is None or _holds(secret, target.geturl()):
+    own, target = _parts(asked, ""), _parts(asked, location)
+    if not location or own is None or target is None or _holds(secret, target.geturl()):
         return text
     origin = _origin(target)
     if own.scheme == "https" and target.scheme == "http":
@@ -60,10 +60,10 @@ def _as_http(url: str) -> str:
     return _HTTP.get(scheme.lower(), scheme) + colon + rest
 
 
-def _parts(url: str) -> SplitResult | None:
-    """Take an address apart; None unless it looks like one."""
+def _parts(base: str, reference: str) -> SplitResult | None:
+    """Resolve a reference and take the address apart; None unless it looks like one."""
     try:
-        parts = urlsplit(_as_http(url))
+        parts = urlsplit(_as_http(urljoin(_as_http(base), reference)))
         _ = parts.port  # reading it is what validates it
     except ValueError:
         return None

@@ -96,7 +96,7 @@ class BrainRoutes:
             timeout=httpx.Timeout(POST_S, connect=OPEN_S),
             limits=httpx.Limits(max_keepalive_connections=2, keepalive_expiry=_KEEPALIVE_S),
             trust_env=False,
-            proxy=httpx.Proxy(proxy.url, ssl_context=context) if proxy.url else None,
+            proxy=_proxy(proxy, context),
             transport=http,
         )
 
@@ -133,6 +133,10 @@ class BrainRoutes:
         status = _status_of_proxy(error)
         if status is not None:
             return refused_by_proxy(self._proxy, status)
+        if isinstance(error, httpx.RemoteProtocolError):
+            # Of two kinds, which the library tells apart by text only.
+            kind = EOFError if "disconnected" in str(error) else ValueError
+            return not_opened(self.url, kind(), self._proxy)
         return not_opened(self.url, error, self._proxy)
 
     def refusal(
@@ -167,6 +171,12 @@ class BrainRoutes:
 
 def _is_encrypted(proxy: ProxyChoice) -> bool:
     return proxy.proxy is not None and proxy.proxy.scheme == "https"
+
+
+def _proxy(choice: ProxyChoice, context: ssl.SSLContext | None) -> httpx.Proxy | None:
+    if choice.url is None:
+        return None
+    return httpx.Proxy(choice.url, ssl_context=context if _is_encrypted(choice) else None)
 
 
 def _status_of_proxy(error: Exception) -> int | None:
