@@ -28,6 +28,10 @@ __all__ = ["BrainServer", "BrainThread"]
 
 _log = logging.getLogger(__name__)
 
+# At DEBUG the library logs the handshake's headers, and with them the agents' tokens.
+_library_log = logging.getLogger("z4j_otel.devbrain.server.library")
+_library_log.setLevel(logging.WARNING)
+
 _ROUTE: Final = "/ws/agent"
 _HARD_CAP_BYTES: Final = 16 * 1024 * 1024
 _MAX_FRAMES_WAITING: Final = 16
@@ -73,6 +77,7 @@ class BrainServer:
             ping_interval=60,
             ping_timeout=60,
             create_connection=self._kind_of_connection(),
+            logger=_library_log,
         )
         self._port = next(iter(self._server.sockets)).getsockname()[1]
         self._ticker = asyncio.create_task(self._tick())

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import logging
 import ssl
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from typing import Any, Final
 
@@ -56,6 +56,15 @@ class _Quiet(logging.Filter):
 
 for _name in ("httpx", *(f"httpcore.{part}" for part in _PARTS_THAT_LOG)):
     logging.getLogger(_name).addFilter(_Quiet())
+
+
+@contextmanager
+def _quietly() -> Iterator[None]:
+    _is_asking.set(True)
+    try:
+        yield
+    finally:
+        _is_asking.set(False)
 
 
 class BrainRoutes:
@@ -125,7 +134,7 @@ class BrainRoutes:
 
     async def close(self) -> None:
         """Close the connections. Never raises."""
-        with suppress(httpx.HTTPError, OSError):
+        with _quietly(), suppress(httpx.HTTPError, OSError):
             await self._client.aclose()
 
     def unreachable(self, error: Exception) -> ConnectFailed:
@@ -160,13 +169,10 @@ class BrainRoutes:
     async def _ask(
         self, method: str, path: str, *, headers: dict[str, str] | None = None, **options: Any
     ) -> httpx.Response:
-        _is_asking.set(True)
-        try:
+        with _quietly():
             return await self._client.request(
                 method, self.url + path, headers={**self.headers, **(headers or {})}, **options
             )
-        finally:
-            _is_asking.set(False)
 
 
 def _is_encrypted(proxy: ProxyChoice) -> bool:

@@ -59,6 +59,17 @@ PROVEN = Phase(established=True, proven=True)
         (ConnectFailed("HTTP 502", http_status=502), NEW, FailureClass.CONNECTION, "a proxy"),
         (ConnectFailed("bad", cause="tls_expired"), NEW, FailureClass.CONNECTION, "clock"),
         (ConnectFailed("bad", cause="tls_host"), NEW, FailureClass.CONNECTION, "Z4J_BRAIN_URL"),
+        (ConnectFailed("bad", cause="tls_issuer"), NEW, FailureClass.CONNECTION, "Z4J_CA_FILE"),
+        (
+            ConnectFailed("HTTP 400", http_status=400, cause="tls_client"),
+            NEW,
+            FailureClass.CONNECTION,
+            "HTTP 400; set Z4J_CLIENT_CERTIFICATE_FILE and Z4J_CLIENT_KEY_FILE",
+        ),
+        (ConnectFailed("x", cause="tls_version"), NEW, FailureClass.CONNECTION, "TLS 1.2"),
+        (ConnectFailed("x", cause="proxy"), NEW, FailureClass.CONNECTION, "Z4J_PROXY=none"),
+        (ConnectFailed("x", cause="proxy_no"), NEW, FailureClass.CONNECTION, "allow the brain"),
+        (ConnectFailed("x", cause="proxy_login"), NEW, FailureClass.AUTH, "Z4J_PROXY_FILE"),
         (ConnectFailed("HTTP 500", http_status=500), NEW, FailureClass.CONNECTION, "HTTP 500"),
         (HelloUnanswered(), NEW, FailureClass.CONNECTION, "did not answer"),
         (BrainStalled(), PROVEN, FailureClass.CONNECTION, "stopped reading"),
@@ -111,3 +122,9 @@ def test_servers_wish_to_be_left_alone_is_kept():
     """What Retry-After asked for goes to whoever decides the pause."""
     error = ConnectFailed("HTTP 503", http_status=503, retry_after_s=17)
     assert diagnose(error, NEW).at_least_s == 17
+
+
+def test_a_file_for_tls_brings_its_cure_along():
+    """Nothing is added to what already ends in the setting to change."""
+    failed = ConnectFailed("ca_file: unreadable; set Z4J_CA_FILE", cause="tls_files")
+    assert diagnose(failed, NEW).text == "ca_file: unreadable; set Z4J_CA_FILE"

@@ -11,6 +11,7 @@ import pytest
 from z4j_otel.errors import ConfigError, ConnectFailed, ConnectionLost, ConnectionSuperseded
 from z4j_otel.transport.fallback import FallbackTransport, build_transport
 from z4j_otel.transport.longpoll import LongPollTransport
+from z4j_otel.transport.proxies import ProxyChoice
 from z4j_otel.transport.websocket import WebSocketTransport
 
 REFUSED = ConnectFailed("refused with HTTP 403", http_status=403, cause="http")
@@ -144,6 +145,8 @@ def test_second_refused_upgrade_leads_to_longpoll(scene, caplog):
         ConnectFailed("too many", http_status=429, cause="http"),
         ConnectFailed("nobody listens", cause="refused"),
         ConnectFailed("expired", cause="tls_expired"),
+        ConnectFailed("a certificate is wanted", cause="tls_client"),
+        ConnectFailed("a login is wanted", cause="proxy_login"),
     ],
 )
 def test_what_meets_every_way_leads_nowhere(scene, failure):
@@ -299,6 +302,9 @@ def test_setting_decides(way, kind):
 
 
 def test_fallback_makes_longpoll_of_the_same_settings(loop):
-    """The other way is made with the same address."""
-    transport = build_transport("auto", "http://localhost:1/z", "t")
-    assert transport._make_longpoll().url == "http://localhost:1/z/api/v1/agent"
+    """The other way is made with the same address, proxy and TLS."""
+    proxy = ProxyChoice(None, "Z4J_PROXY=none")
+    transport = build_transport("auto", "http://localhost:1/z", "t", proxy=proxy, tls=list)
+    other = transport._make_longpoll()
+    assert other.url == "http://localhost:1/z/api/v1/agent"
+    assert (other._proxy, other._tls) == (proxy, list)

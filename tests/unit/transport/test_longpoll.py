@@ -239,6 +239,38 @@ def test_no_server(scene):
 
 
 @pytest.mark.parametrize(
+    ("error", "cause"),
+    [
+        (httpx.RemoteProtocolError("Server disconnected without sending a response."), "closed"),
+        (httpx.RemoteProtocolError("illegal status line"), "not_http"),
+        (httpx.ProxyError("407 Proxy Authentication Required"), "proxy_login"),
+        (httpx.ProxyError("502 Bad Gateway"), "proxy_no"),
+        (httpx.ProxyError("something new"), "network"),
+    ],
+)
+def test_answers_that_are_none(scene, error, cause):
+    """What the library tells as text gets the word that every transport has for it."""
+    assert fails(scene, errors=[error]).cause == cause
+
+
+def test_proxy_that_asks_for_a_login(scene):
+    """Without a tunnel, a proxy's 407 comes as an answer."""
+    assert fails(scene, httpx.Response(407)).cause == "proxy_login"
+
+
+def test_files_that_cannot_be_used(loop):
+    """Trouble with a certificate's file is told as one more reason not to connect."""
+
+    def broken():
+        raise ConfigError("ca_file", "x", "the file is gone; set Z4J_CA_FILE")
+
+    transport = LongPollTransport("https://brain.example", "t", tls=broken)
+    with pytest.raises(ConnectFailed, match="set Z4J_CA_FILE") as told:
+        loop.run_until_complete(transport.connect())
+    assert told.value.cause == "tls_files"
+
+
+@pytest.mark.parametrize(
     ("answer", "code"),
     [
         (json_answer(200, {"accepted": 0, "errors": ["disk full"]}), 1006),

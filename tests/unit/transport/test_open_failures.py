@@ -8,12 +8,15 @@ import ssl
 
 import pytest
 
+from z4j_otel.errors import ConfigError
 from z4j_otel.transport.open_failures import (
     Answer,
     http_date_ns,
     not_opened,
+    refused_by_proxy,
     refused_with,
 )
+from z4j_otel.transport.proxies import ProxyChoice, parse_proxy
 
 URL = "wss://brain.example/ws/agent"
 DATE = "Sat, 21 Nov 2026 12:00:00 GMT"
@@ -59,6 +62,10 @@ def tls_error(reason):
         (certificate_error(23, "certificate revoked"), "tls", "revoked"),
         (tls_error("WRONG_VERSION_NUMBER"), "no_tls", "does not speak TLS"),
         (tls_error("SSLV3_ALERT_HANDSHAKE_FAILURE"), "tls", "HANDSHAKE_FAILURE"),
+        (tls_error("TLSV13_ALERT_CERTIFICATE_REQUIRED"), "tls_client", "asks for a client"),
+        (tls_error("TLSV1_ALERT_UNKNOWN_CA"), "tls_client", "does not accept the client"),
+        (tls_error("UNSUPPORTED_PROTOCOL"), "tls_version", "no TLS newer than 1.1"),
+        (ConfigError("ca_file", "x", "cannot be read"), "tls_files", "ca_file: cannot be read"),
         (ssl.SSLEOFError(8, "EOF occurred"), "closed", "hung up"),
         (OSError(113, "No route to host"), "network", "No route to host"),
     ],
@@ -75,6 +82,63 @@ def test_circles_of_causes_end():
     first, second = RuntimeError("a\n b"), RuntimeError("b")
     first.__cause__, second.__cause__ = second, first
     assert not_opened(URL, first).reason.endswith("RuntimeError: a b")
+
+
+def behind(proxy="http://squid:3128"):
+    """Return a proxy as the setting has it."""
+    return ProxyChoice(parse_proxy(proxy), "Z4J_PROXY")
+
+
+@pytest.mark.parametrize(
+    ("error", "cause", "words"),
+    [
+        (ConnectionRefusedError(111, "x"), "proxy", "nobody listens at the proxy http://squid"),
+        (socket.gaierror(-2, "x"), "proxy", "the host of the proxy http://squid:3128 (Z4J_PROXY)"),
+        (OSError(113, "No route to host"), "proxy", "cannot reach the proxy"),
+        (caused(RuntimeError("x"), OSError(113, "No route")), "proxy", "cannot reach the proxy"),
+        (asyncio.TimeoutError(), "timeout", f"no answer from {URL} through the proxy http://squid"),
+        (ConnectionResetError(104, "x"), "closed", f"the server at {URL} through the proxy"),
+        (certificate_error(20, "unknown"), "tls_issuer", f"the certificate of {URL} through"),
+        (RuntimeError("strange"), "network", f"cannot reach {URL} through the proxy"),
+    ],
+)
+def test_what_lies_in_the_proxy_is_told_as_such(error, cause, words):
+    """The first hop's troubles are the proxy's; what comes later may be either's."""
+    failed = not_opened(URL, error, behind("http://anna:hush@squid:3128"))
+    assert (failed.cause, failed.http_status) == (cause, None)
+    assert words in failed.reason
+    assert "hush" not in failed.reason
+
+
+@pytest.mark.parametrize(
+    ("proxy", "status", "cause", "words"),
+    [
+        ("http://squid", 407, "proxy_login", "(Z4J_PROXY) asks for a login (HTTP 407)"),
+        ("http://anna:hush@squid", 407, "proxy_login", "does not accept the user name"),
+        ("http://squid", 403, "proxy_no", "does not let us through to the brain (HTTP 403)"),
+    ],
+)
+def test_refusals_of_a_proxy(proxy, status, cause, words):
+    """A missing login, a wrong one and a prohibition are told apart."""
+    failed = refused_by_proxy(behind(proxy), status)
+    assert (failed.cause, failed.http_status) == (cause, None)
+    assert words in failed.reason
+    assert "hush" not in failed.reason
+
+
+@pytest.mark.parametrize(
+    ("page", "words"),
+    [
+        (b"<h1>400 Bad Request</h1><center>No required SSL certificate was sent", "asks for a"),
+        (b"<center>The SSL certificate error</center>", "does not accept the client certificate"),
+    ],
+)
+def test_pages_about_client_certificates(page, words):
+    """A web server that ends the handshake well tells on a page what it misses."""
+    failed = refused_with("https://brain.example/api/v1/agent", Answer(400, {}, page))
+    assert (failed.cause, failed.http_status) == ("tls_client", 400)
+    assert words in failed.reason
+    assert refused_with(URL, Answer(403, {}, page)).cause == "http"
 
 
 @pytest.mark.parametrize(
