@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from functools import partial
 
+import httpx
 import pytest
 
 from z4j_otel.transport.proxies import proxy_for
@@ -65,8 +67,11 @@ def test_the_environment_leads_through_the_proxy(scene, variable):
     assert scene.play(setting="", environ={variable: "{}"}) == (None, [f"{NAME}:443"])
 
 
+@pytest.mark.skipif(sys.version_info < (3, 11), reason="asyncio has no TLS inside TLS")
 def test_a_proxy_with_tls_of_its_own(scene):
     """https:// before the proxy's name: its certificate is checked, too."""
+    if scene.agent.way == "longpoll" and httpx.__version__.startswith("0.27"):
+        pytest.skip("httpx 0.27 checks a proxy by its own authorities only")
     assert scene.play(is_https=True) == (None, [f"{NAME}:443"])
 
 

@@ -5,11 +5,17 @@ from __future__ import annotations
 import asyncio
 import datetime as dt
 import ssl
+import sys
 import warnings
 from functools import partial
 
 import pytest
 import trustme
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import NameOID
 
 from z4j_otel.transport.tls import Identity, Trust, tls_context
 
@@ -98,6 +104,51 @@ def test_a_file_that_vanished_is_told_and_taken_again(
     assert "the file cannot be read (No such file or directory); set Z4J_CA_FILE" in text
     path.write_bytes(ca_file.read_bytes())
     assert line(agent, brain_port, context, tls=trusting(path)) is None
+
+
+def old_certificates(folder):
+    """Write an authority and a server's certificate as many companies have them.
+
+    They lack what RFC 5280 asks for: key identifiers, a key usage, a critical mark.
+    """
+    names = [x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, text)]) for text in ("ca", "host")]
+    keys = [ec.generate_private_key(ec.SECP256R1()) for _ in names]
+    begin = dt.datetime.now(dt.timezone.utc) - dt.timedelta(days=1)
+    extensions = [
+        x509.BasicConstraints(ca=True, path_length=None),
+        x509.SubjectAlternativeName([x509.DNSName("localhost")]),
+    ]
+    pems = [
+        x509.CertificateBuilder(names[0], name, key.public_key(), 17)
+        .not_valid_before(begin)
+        .not_valid_after(begin + dt.timedelta(days=10))
+        .add_extension(extension, critical=False)
+        .sign(keys[0], hashes.SHA256())
+        .public_bytes(Encoding.PEM)
+        for name, key, extension in zip(names, keys, extensions, strict=True)
+    ]
+    form = (Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    (folder / "ca.pem").write_bytes(pems[0])
+    (folder / "server.pem").write_bytes(pems[1] + keys[1].private_bytes(*form))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(folder / "server.pem")
+    return context
+
+
+def test_an_old_authority_of_ones_own_is_trusted(agent, brain_port, tmp_path):
+    """What Python 3.13 refuses of an authority that is not named, it takes of one that is."""
+    context = old_certificates(tmp_path)
+    assert line(agent, brain_port, context, tls=trusting(tmp_path / "ca.pem")) is None
+
+
+@pytest.mark.skipif(sys.version_info < (3, 13), reason="older ones are not that strict")
+def test_an_old_authority_of_the_machine_is_told(agent, brain_port, tmp_path, monkeypatch):
+    """The cure is to name it."""
+    context = old_certificates(tmp_path)
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "ca.pem"))
+    text = line(agent, brain_port, context)
+    assert "is of a form that Python takes from named authorities only" in text
+    assert "set Z4J_CA_FILE" in text
 
 
 VERSIONS = [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3]

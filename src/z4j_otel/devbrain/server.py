@@ -95,7 +95,9 @@ class BrainServer:
         with contextlib.suppress(asyncio.CancelledError):
             await self._ticker
         # Agents see what a real brain's shutdown shows them (PROTOCOL §1.6).
-        self._server.close(code=1012, reason="service restart")
+        self._server.close(close_connections=False)
+        sockets = list(self._server.connections)
+        await asyncio.gather(*(socket.close(1012, "service restart") for socket in sockets))
         for connection in list(self._others):
             connection.end()
         await self._server.wait_closed()

@@ -71,11 +71,13 @@ _OK: Final = range(200, 300)
 _EXPIRED: Final = ("tls_expired", "has expired or is not valid yet")
 _OTHER_HOST: Final = ("tls_host", "is for another host")
 _UNTRUSTED: Final = ("tls_issuer", "is not signed by anyone trusted here")
+_OLD_FORM: Final = ("tls_issuer", "is of a form that Python takes from named authorities only")
 # OpenSSL's numbers of what a certificate fails on (X509_V_ERR_*).
 _TOLD_BY_CODE: Final = {
     **dict.fromkeys((9, 10), _EXPIRED),
     **dict.fromkeys((62, 64), _OTHER_HOST),
-    **dict.fromkeys((18, 19, 20, 21, 24), _UNTRUSTED),
+    **dict.fromkeys((18, 19, 20, 21, 24, 79), _UNTRUSTED),
+    **dict.fromkeys(range(80, 94), _OLD_FORM),
 }
 _HUNG_UP: Final = "the server at {} hung up before it answered"
 _TOLD_BY_TYPE: Final[tuple[tuple[tuple[type[BaseException], ...], str, str], ...]] = (

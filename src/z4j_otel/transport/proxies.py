@@ -12,6 +12,7 @@ from __future__ import annotations
 import ipaddress
 import os
 import re
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
@@ -24,6 +25,7 @@ __all__ = ["DIRECT", "Proxy", "ProxyChoice", "parse_proxy", "proxy_for"]
 
 _SETTING: Final = "Z4J_PROXY"
 _NONE: Final = "none"
+_HAS_TLS_IN_TLS: Final[bool] = sys.version_info >= (3, 11)
 _PORTS: Final = {"http": 80, "https": 443}
 _EXPECTED: Final = (
     "expected http://host:port or https://host:port of an HTTP proxy, perhaps with"
@@ -131,6 +133,11 @@ def parse_proxy(text: str, *, source: str = "the agent's transport") -> Proxy:
         raise ConfigError("proxy", source, _EXPECTED) from None
     if scheme.startswith("socks"):
         text = f"SOCKS is not supported; set {_SETTING} to an HTTP proxy, or to none"
+        raise ConfigError("proxy", source, text)
+    if scheme == "https" and not _HAS_TLS_IN_TLS:
+        text = (
+            "Python 3.10 speaks no TLS inside TLS; name the proxy by http://, or take a newer one"
+        )
         raise ConfigError("proxy", source, text)
     is_more = parts.path not in {"", "/"} or parts.query or parts.fragment
     if scheme not in _PORTS or not _HOST.fullmatch(host) or is_more:

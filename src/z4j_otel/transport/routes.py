@@ -98,16 +98,17 @@ class BrainRoutes:
         self._token = token
         self._proxy = proxy
         context = tls() if url.startswith("https:") or _is_encrypted(proxy) else None
-        self._client = httpx.AsyncClient(
-            headers={"Authorization": f"Bearer {token}", "User-Agent": user_agent},
-            verify=context or False,
-            follow_redirects=False,
-            timeout=httpx.Timeout(POST_S, connect=OPEN_S),
-            limits=httpx.Limits(max_keepalive_connections=2, keepalive_expiry=_KEEPALIVE_S),
-            trust_env=False,
-            proxy=_proxy(proxy, context),
-            transport=http,
-        )
+        with _quietly():
+            self._client = httpx.AsyncClient(
+                headers={"Authorization": f"Bearer {token}", "User-Agent": user_agent},
+                verify=context or False,
+                follow_redirects=False,
+                timeout=httpx.Timeout(POST_S, connect=OPEN_S),
+                limits=httpx.Limits(max_keepalive_connections=2, keepalive_expiry=_KEEPALIVE_S),
+                trust_env=False,
+                proxy=_proxy(proxy, context),
+                transport=http,
+            )
 
     async def get(self, *, wait_s: int, max_frames: int, timeout_s: float) -> httpx.Response:
         """Ask for commands.

@@ -59,6 +59,7 @@ def tls_error(reason):
         (certificate_error(62, "Hostname mismatch"), "tls_host", "another host"),
         (certificate_error(20, "unable to get local issuer"), "tls_issuer", "not signed"),
         (certificate_error(18, "self-signed certificate"), "tls_issuer", "self-signed"),
+        (certificate_error(85, "Missing Authority Key Identifier"), "tls_issuer", "of a form"),
         (certificate_error(23, "certificate revoked"), "tls", "revoked"),
         (tls_error("WRONG_VERSION_NUMBER"), "no_tls", "does not speak TLS"),
         (tls_error("SSLV3_ALERT_HANDSHAKE_FAILURE"), "tls", "HANDSHAKE_FAILURE"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from z4j_otel.errors import ConfigError
+from z4j_otel.transport import proxies
 from z4j_otel.transport.proxies import Proxy, parse_proxy, proxy_for
 
 BRAIN = "https://brain.example.com"
@@ -27,8 +28,8 @@ def choice(url=BRAIN, setting="", **environ):
         ("ws://brain.example.com", {"http_proxy": "p"}, ("http://p:80", "http_proxy")),
         ("http://brain.example.com", {"HTTP_PROXY": "p:1"}, ("http://p:1", "HTTP_PROXY")),
         (BRAIN, {"HTTP_PROXY": "p:1"}, (None, "no proxy is set")),
-        (BRAIN, {"ALL_PROXY": "https://p"}, ("https://p:443", "ALL_PROXY")),
-        (BRAIN, {**HTTPS, "ALL_PROXY": "https://p"}, ("http://squid:3128", "HTTPS_PROXY")),
+        (BRAIN, {"ALL_PROXY": "p:1"}, ("http://p:1", "ALL_PROXY")),
+        (BRAIN, {**HTTPS, "ALL_PROXY": "p:1"}, ("http://squid:3128", "HTTPS_PROXY")),
         (BRAIN, {**HTTPS, "https_proxy": "low:1"}, ("http://low:1", "https_proxy")),
         (BRAIN, {**HTTPS, "https_proxy": ""}, (None, "no proxy is set")),
         (BRAIN, {"HTTPS_PROXY": " "}, (None, "no proxy is set")),
@@ -109,7 +110,6 @@ def test_credentials_travel_in_the_url_only():
     ("text", "url"),
     [
         ("anna@squid:1", "http://anna:@squid:1"),
-        ("https://squid", "https://squid:443"),
         ("http://[::1]:3128", "http://[::1]:3128"),
         ("HTTP://Squid:3128/", "http://squid:3128"),
     ],
@@ -148,3 +148,12 @@ def test_what_the_libraries_would_trip_over_is_refused(text):
 def test_a_proxy_can_be_compared():
     """Two of the same form are the same."""
     assert parse_proxy("squid:1") == Proxy("http", "squid", 1)
+
+
+def test_tls_inside_tls_needs_a_newer_python(monkeypatch):
+    """A proxy that speaks TLS itself is taken where asyncio can, else the cure is told."""
+    monkeypatch.setattr(proxies, "_HAS_TLS_IN_TLS", True)
+    assert parse_proxy("https://squid").url == "https://squid:443"
+    monkeypatch.setattr(proxies, "_HAS_TLS_IN_TLS", False)
+    with pytest.raises(ConfigError, match="name the proxy by http://"):
+        parse_proxy("https://squid")
