@@ -48,7 +48,7 @@ _ENTERED_BY = {
     " hello, nothing read or acknowledged; close codes 1000, 1001, 1006, 1011, 1012, 4408",
     FailureClass.PROTOCOL: "1009, 4400, 4403 after other frames were accepted, 1011 before"
     " `hello_ack`, a bad frame of the brain",
-    FailureClass.AUTH: "4003, 4401, 4403, HTTP 401 and 403",
+    FailureClass.AUTH: "4003, 4401, 4403, HTTP 401 and 403, 407 of a proxy",
     FailureClass.INCOMPATIBLE: "4426, 4427",
     FailureClass.CAPACITY: "4429, HTTP 429",
     FailureClass.SLOT: "4002",
@@ -96,7 +96,7 @@ of `install_agent`, `Agent`, `Z4JExporter` and `Z4JSpanProcessor`, and a line in
 `Z4J_CONFIG` or `z4j-otel run --config` names (on Python 3.10, with the package `tomli`).
 
 The first that has a value wins: argument, environment, file, default. An empty text means unset.
-`Z4J_TOKEN_FILE` and `Z4J_HMAC_SECRET_FILE` name files to read the secret from. A variable `Z4J_*`
+A secret can be in a file: `Z4J_TOKEN_FILE` names one with the token. A variable `Z4J_*`
 that nobody knows is told in a warning with the nearest name, or refused in strict mode.
 
 Accepted, and without effect: `Z4J_AGENT_ID`, and `Z4J_LOG_LEVEL` outside of `z4j-otel run`, where
