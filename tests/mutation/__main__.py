@@ -53,6 +53,36 @@ MUTANTS = (
         "redaction/patterns.py", 'r"@[a-z0-9', 'r"@@@[a-z0-9', "tests/unit/redaction",
     ),
     Mutant(
+        "TLS: the host's name is not checked",
+        "transport/tls.py", "trust = trust or Trust()",
+        "return ssl._create_unverified_context()", "tests/unit/transport/test_tls.py",
+    ),
+    Mutant(
+        "WebSocket: redirects are followed",
+        "transport/websocket.py", "return exc\n", "return super().process_redirect(exc)\n",
+        "tests/conformance/test_redirects.py",
+    ),
+    Mutant(
+        "long-poll: redirects are followed",
+        "transport/routes.py", "follow_redirects=False", "follow_redirects=True",
+        "tests/conformance/test_redirects.py",
+    ),
+    Mutant(
+        "redirects: the token may be told",
+        "transport/redirects.py", "secret.lower() in text.lower()", "False",
+        "tests/unit/transport/test_redirects.py",
+    ),
+    Mutant(
+        "WebSocket: the library logs the handshake",
+        "transport/websocket.py", '"logger": _library_logger', '"logger": None',
+        "tests/conformance/test_quiet.py",
+    ),
+    Mutant(
+        "proxy: a client of a CGI script chooses it",
+        "transport/proxies.py", 'found == "HTTP_PROXY"', "not found",
+        "tests/unit/transport/test_proxies.py",
+    ),
+    Mutant(
         "journal: checksum not compared",
         "journal/format.py", "]) == check", "]) is not check", "tests/unit/journal",
     ),
