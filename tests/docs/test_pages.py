@@ -26,6 +26,7 @@ OTHER_VARIABLES = {
     "Z4J_CONFIG",
     "Z4J_BRAIN_BIN",
     "Z4J_REQUIRE_SERVICES",
+    "Z4J_ALLOWED_HOSTS",  # the brain's own
     "Z4J_MAX_PAYLOAD_SIZE_BYTES",  # the brain's own
 }
 

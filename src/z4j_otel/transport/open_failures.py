@@ -101,10 +101,15 @@ _WANTS_CLIENT: Final = "the server at {} asks for a client certificate"
 _REFUSES_CLIENT: Final = "the server at {} does not accept the client certificate"
 _OLD: Final = frozenset({"UNSUPPORTED_PROTOCOL", "TLSV1_ALERT_PROTOCOL_VERSION"})
 _BAD_REQUEST: Final = 400
-# nginx tells what is wrong with a client's certificate on a page.
-_NGINX_PAGES: Final = (
-    (b"No required SSL certificate was sent", _WANTS_CLIENT),
-    (b"The SSL certificate error", _REFUSES_CLIENT),
+_OTHER_NAME: Final = (
+    "{} answers, and does not serve the name in this address; add it to Z4J_ALLOWED_HOSTS on the"
+    " brain"
+)
+# What nginx, and at last the brain, put on the page of a bad request.
+_TOLD_BY_PAGE: Final = (
+    (b"No required SSL certificate was sent", "tls_client", _WANTS_CLIENT),
+    (b"The SSL certificate error", "tls_client", _REFUSES_CLIENT),
+    (b'"invalid_host"', "http", _OTHER_NAME),
 )
 _PROXY_LOGIN: Final = 407
 _OF_THE_PROXY: Final = frozenset({"dns", "refused", "network"})
@@ -171,9 +176,9 @@ def refused_with(url: str, answer: Answer, *, secret: str = "") -> ConnectFailed
         text = f"the server refused the WebSocket upgrade with HTTP {status}"
     else:
         text = f"the server refused long-poll (HTTP {status})"
-    for phrase, words in _NGINX_PAGES:
+    for phrase, word, words in _TOLD_BY_PAGE:
         if status == _BAD_REQUEST and phrase in answer.body:
-            text, cause = f"{words.format(url)} (HTTP {status})", "tls_client"
+            text, cause = f"{words.format(url)} (HTTP {status})", word
     return ConnectFailed(
         text, http_status=status, cause=cause, retry_after_s=retry_after_s(answer.headers)
     )

@@ -128,16 +128,17 @@ def test_refusals_of_a_proxy(proxy, status, cause, words):
 
 
 @pytest.mark.parametrize(
-    ("page", "words"),
+    ("page", "cause", "words"),
     [
-        (b"<h1>400 Bad Request</h1><center>No required SSL certificate was sent", "asks for a"),
-        (b"<center>The SSL certificate error</center>", "does not accept the client certificate"),
+        (b"<center>No required SSL certificate was sent", "tls_client", "asks for a client"),
+        (b"<center>The SSL certificate error</center>", "tls_client", "does not accept the client"),
+        (b'{"error":"invalid_host"}', "http", "add it to Z4J_ALLOWED_HOSTS on the brain"),
     ],
 )
-def test_pages_about_client_certificates(page, words):
-    """A web server that ends the handshake well tells on a page what it misses."""
+def test_pages_that_say_why(page, cause, words):
+    """What a web server, or the brain, tells on the page of a bad request is understood."""
     failed = refused_with("https://brain.example/api/v1/agent", Answer(400, {}, page))
-    assert (failed.cause, failed.http_status) == ("tls_client", 400)
+    assert (failed.cause, failed.http_status) == (cause, 400)
     assert words in failed.reason
     assert refused_with(URL, Answer(403, {}, page)).cause == "http"
 
