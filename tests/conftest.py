@@ -36,9 +36,10 @@ settings.load_profile("z4j")
 
 
 def pytest_configure():
-    """Remove what the developer's shell says of agents and of OpenTelemetry."""
+    """Remove what the developer's shell says of agents, of OpenTelemetry and of proxies."""
     for name in list(os.environ):
-        if name.startswith(("Z4J_", "OTEL_")) and name not in FOR_THE_TESTS:
+        is_ours = name.startswith(("Z4J_", "OTEL_")) or name.lower().endswith("_proxy")
+        if is_ours and name not in FOR_THE_TESTS:
             del os.environ[name]
 
 

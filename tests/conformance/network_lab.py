@@ -108,6 +108,10 @@ class _Encrypted(_Plain):
         with contextlib.suppress(ssl.SSLError):
             await self._run(self._tls.do_handshake)
             return True
+        # What is unread when a socket is closed makes a reset, which eats the alert.
+        self._writer.write_eof()
+        while await super().read():
+            pass
         return False
 
     async def read(self):

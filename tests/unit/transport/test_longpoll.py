@@ -12,6 +12,7 @@ import pytest
 from z4j_otel.errors import ConfigError, ConnectFailed, ConnectionLost
 from z4j_otel.transport.base import Confirming
 from z4j_otel.transport.longpoll import LongPollTransport
+from z4j_otel.transport.proxies import proxy_for
 from z4j_otel.wire.frames import Heartbeat, Hello
 from z4j_otel.wire.received import CommandReceived, HelloAccepted
 from z4j_otel.wire.session import FrameTooLarge, Role, Session
@@ -251,6 +252,15 @@ def test_no_server(scene):
 def test_answers_that_are_none(scene, error, cause):
     """What the library tells as text gets the word that every transport has for it."""
     assert fails(scene, errors=[error]).cause == cause
+
+
+def test_proxy_that_is_not_there():
+    """Nobody is asked but the proxy."""
+    proxy = proxy_for("https://brain.example", "http://127.0.0.1:1")
+    transport = LongPollTransport("https://brain.example", "t", proxy=proxy)
+    with pytest.raises(ConnectFailed, match="nobody listens at the proxy") as told:
+        asyncio.run(transport.connect())
+    assert told.value.cause == "proxy"
 
 
 def test_proxy_that_asks_for_a_login(scene):

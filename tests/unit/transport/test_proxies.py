@@ -150,6 +150,15 @@ def test_a_proxy_can_be_compared():
     assert parse_proxy("squid:1") == Proxy("http", "squid", 1)
 
 
+def test_a_choice_shows_the_proxy_and_what_decided():
+    """As a line of the log has it; the libraries get the credentials as well."""
+    shown = proxy_for(BRAIN, "http://anna:hush@squid:1")
+    assert str(shown) == "the proxy http://squid:1 (Z4J_PROXY)"
+    assert shown.url == "http://anna:hush@squid:1"
+    assert "hush" not in repr(shown)
+    assert (str(proxies.DIRECT), proxies.DIRECT.url) == ("no proxy", None)
+
+
 def test_tls_inside_tls_needs_a_newer_python(monkeypatch):
     """A proxy that speaks TLS itself is taken where asyncio can, else the cure is told."""
     monkeypatch.setattr(proxies, "_HAS_TLS_IN_TLS", True)

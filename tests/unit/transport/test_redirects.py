@@ -79,3 +79,8 @@ def test_giving_up_tls_is_named():
     """From https to http."""
     line = told("http://new.example/ws/agent")
     assert "to http://new.example without TLS, which is never followed" in line
+
+
+def test_a_circle_is_named():
+    """The address to set would be the one that is set."""
+    assert "redirects to itself" in told("/z4j/ws/agent/")

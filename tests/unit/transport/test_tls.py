@@ -74,7 +74,7 @@ def test_a_machine_without_authorities_gets_those_of_the_http_client(tmp_path, m
     assert subjects(tls_context()) == []
 
 
-def test_a_directory_that_cannot_be_listed_counts_as_none(tmp_path, monkeypatch):
+def test_a_directory_that_is_not_there_counts_as_none(tmp_path, monkeypatch):
     """What SSL_CERT_DIR names may be anything."""
     monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "none.pem"))
     monkeypatch.setenv("SSL_CERT_DIR", str(tmp_path / "a" / "b"))

@@ -13,6 +13,7 @@ from websockets.datastructures import Headers
 from websockets.http11 import Response
 
 from z4j_otel.errors import ConnectFailed, ConnectionLost
+from z4j_otel.transport.proxies import proxy_for
 from z4j_otel.transport.websocket import WebSocketTransport
 
 TOKEN = "t0ken-of-the-test"
@@ -239,3 +240,22 @@ def test_library_never_logs_the_handshake(caplog):
     with_server(echo, client)
     ours = [r for r in caplog.records if r.name.startswith("z4j_otel")]
     assert not any(TOKEN in r.getMessage() for r in ours)
+
+
+def test_proxy_that_refuses_is_told_as_such():
+    """The brain is not asked at all."""
+
+    async def refuse(reader, writer):
+        assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"CONNECT 127.0.0.1:1 HTTP/1.1")
+        writer.write(b"HTTP/1.1 403 No\r\nContent-Length: 0\r\n\r\n")
+        writer.close()
+
+    async def scene():
+        async with await asyncio.start_server(refuse, "127.0.0.1", 0) as server:
+            port = server.sockets[0].getsockname()[1]
+            proxy = proxy_for("http://127.0.0.1:1", f"http://127.0.0.1:{port}")
+            with pytest.raises(ConnectFailed, match="does not let us through") as told:
+                await WebSocketTransport("http://127.0.0.1:1", TOKEN, proxy=proxy).connect()
+            return told.value.cause
+
+    assert asyncio.run(scene()) == "proxy_no"

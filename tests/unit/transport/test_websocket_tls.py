@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
+import socket
 import ssl
+import threading
 
 import pytest
 import trustme
@@ -114,3 +116,32 @@ def test_web_server_without_tls(authority):
             return told.value.cause
 
     assert asyncio.run(scene()) == "no_tls"
+
+
+def test_server_that_ends_tls_after_the_handshake(authority):
+    """TLS 1.3 tells only then that a client certificate is missing: the alert is not lost."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    context = server_context(authority)
+    context.verify_mode = ssl.CERT_REQUIRED
+    context.minimum_version = ssl.TLSVersion.TLSv1_3
+
+    def serve_one():
+        near, _ = listener.accept()
+        options = {"server_side": True, "do_handshake_on_connect": False}
+        with context.wrap_socket(near, **options) as far:
+            with pytest.raises(ssl.SSLError):
+                far.do_handshake()
+            # What is unread when a socket is closed makes a reset, which eats the alert.
+            far.shutdown(socket.SHUT_WR)
+            while socket.socket.recv(far, 1024):
+                pass
+
+    thread = threading.Thread(target=serve_one)
+    thread.start()
+    url = f"https://localhost:{listener.getsockname()[1]}"
+    transport = WebSocketTransport(url, TOKEN, tls=lambda: trusting(authority))
+    with pytest.raises(ConnectFailed, match="asks for a client certificate") as told:
+        asyncio.run(transport.connect())
+    thread.join()
+    listener.close()
+    assert told.value.cause == "tls_client"
