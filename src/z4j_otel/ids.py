@@ -16,6 +16,7 @@ __all__ = [
     "TaskId",
     "new_boot_id",
     "new_event_id",
+    "new_event_id_bytes",
     "new_frame_id",
     "new_nonce",
     "new_uuid",
@@ -43,11 +44,11 @@ class _EventIds:
 
     def begin(self) -> None:
         """Draw new random bits; a forked child would repeat its parent's ids."""
-        self._prefix = new_uuid()[:-12]
+        self._prefix = new_uuid()[:-12].encode()
         self._numbers = itertools.count(1)
 
-    def new(self) -> str:
-        return f"{self._prefix}{next(self._numbers):012x}"
+    def new(self) -> bytes:
+        return b"%b%012x" % (self._prefix, next(self._numbers))
 
 
 def new_uuid() -> str:
@@ -57,8 +58,13 @@ def new_uuid() -> str:
 
 _event_ids = _EventIds()
 os.register_at_fork(after_in_child=_event_ids.begin)
-new_event_id: Callable[[], str] = _event_ids.new
-"""Returns an id that no other event has: a UUID in the form of version 4, as text."""
+new_event_id_bytes: Callable[[], bytes] = _event_ids.new
+"""Returns an id that no other event has: a UUID in the form of version 4, in ASCII."""
+
+
+def new_event_id() -> str:
+    """Return an id that no other event has, as text."""
+    return new_event_id_bytes().decode()
 
 
 def new_frame_id(prefix: str) -> str:

@@ -150,7 +150,7 @@ class World:
         self._clock = clock
         self._journal = self.directory / "journal"
         self._writer = JournalWriter(self._journal, max_bytes=plan.journal_bytes)
-        sink = EventSink(self._writer, Redactor(), clock=clock, event_id=lambda: _EVENT_ID)
+        sink = EventSink(self._writer, Redactor(), clock=clock, event_id=_EVENT_ID.encode)
         self._forms = [_form(sink, kind, 200) for kind in _KINDS]
         self._large_forms = [_form(sink, kind, plan.large_bytes) for kind in _KINDS]
         self._buffer = SqliteBuffer(

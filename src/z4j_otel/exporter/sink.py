@@ -12,10 +12,10 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Protocol
 
 from z4j_otel.clock import Clock, SystemClock
-from z4j_otel.events import LifecycleRecord
-from z4j_otel.exporter.templates import EventTemplate, shape_of
+from z4j_otel.events import LifecycleRecord, SpanIds
+from z4j_otel.exporter.templates import EncodedSpan, EventTemplate, encode_span, shape_of
 from z4j_otel.guard import note_failure
-from z4j_otel.ids import new_event_id
+from z4j_otel.ids import new_event_id_bytes
 from z4j_otel.redaction import Redactor
 from z4j_otel.translation import MAX_TASK_ID_CHARS, shared_data
 from z4j_otel.wire import canonical
@@ -58,7 +58,7 @@ class EventSink:
         common: Mapping[str, Any] | None = None,
         max_event_bytes: int = 32 * 1024,
         clock: Clock | None = None,
-        event_id: Callable[[], str] = new_event_id,
+        event_id: Callable[[], bytes] = new_event_id_bytes,
         on_flush: Callable[[float], bool] | None = None,
     ) -> None:
         """Build a gate.
@@ -74,14 +74,16 @@ class EventSink:
         """
         self._journal = journal
         self._redactor = redactor
+        self._redact_small = redactor.redact_small
         self._name = redactor.redact_name
         self._common: dict[str, Any] = redactor.redact(dict(common or {}))
         self._templates: dict[tuple[object, ...], EventTemplate] = {}
         self._max_event_bytes = max_event_bytes
         self._clock = clock or SystemClock()
         self._event_id = event_id
-        # A run's records follow each other: one id is looked at once.
-        self._last_task_id: tuple[object, bytes] = (object(), b"")
+        # A run's records follow each other: one id and one span are written once.
+        self._last_task_id: tuple[object, bytes, bool] = (object(), b"", False)
+        self._last_span: tuple[SpanIds | None, EncodedSpan] = (None, encode_span(None))
         self._on_flush = on_flush
         self._call: Callable[[], None] | None = None
         self.captured = 0
@@ -119,17 +121,21 @@ class EventSink:
         """Return the canonical bytes of the record's event, redacted and bounded."""
         details = record.details
         mono_ns = int(self._clock.monotonic_s() * 1e9)
-        body = self._encode(record, mono_ns, details, self._encode_details(details, None))
+        # Before the details, which may name the same task again.
+        task_id = self._encode_task_id(record.facts.task_id)
+        encoded = self._encode_details(details, None)
+        body = self._encode(record, mono_ns, task_id, details, encoded)
         if len(body) <= self._max_event_bytes:
             return body
         # The names and ids take their share; what is left is the details'. JSON escapes
         # make some text longer than its redacted form, hence the halves.
         for share in (2, 4, 16):
-            budget = self._max_event_bytes // share
-            body = self._encode(record, mono_ns, details, self._encode_details(details, budget))
+            encoded = self._encode_details(details, self._max_event_bytes // share)
+            body = self._encode(record, mono_ns, task_id, details, encoded)
             if len(body) <= self._max_event_bytes:
                 return body
-        return self._encode(record, mono_ns, ("details_dropped",), [b'"event too large"'])
+        why = [b'"event too large"']
+        return self._encode(record, mono_ns, task_id, ("details_dropped",), why)
 
     def flush(self, timeout_s: float) -> bool:
         """Deliver what was emitted; False when the time did not suffice."""
@@ -139,42 +145,64 @@ class EventSink:
         self,
         record: LifecycleRecord,
         mono_ns: int,
+        task_id: bytes,
         keys: Iterable[str],
         details: list[bytes],
     ) -> bytes:
-        facts = record.facts
         shape = shape_of(record, keys)
         template = self._templates.get(shape)
         if template is None:
             if len(self._templates) >= _MAX_TEMPLATES:
                 self._templates.clear()
-            shared = shared_data(facts, common=self._common, name=self._name)
+            shared = shared_data(record.facts, common=self._common, name=self._name)
             template = self._templates[shape] = EventTemplate(record, keys, shared)
         # One read of the pair: threads replace it whole.
-        task_id, encoded_id = self._last_task_id
-        if task_id is not facts.task_id:
-            encoded_id = self._encode_task_id(facts.task_id)
-            self._last_task_id = (facts.task_id, encoded_id)
-        return template.fill(record, self._event_id(), mono_ns, encoded_id, details)
+        span, encoded_span = self._last_span
+        if span is not record.span:
+            encoded_span = encode_span(record.span)
+            self._last_span = (record.span, encoded_span)
+        ids = (task_id, *encoded_span)
+        return template.fill(record, self._event_id(), mono_ns, ids, details)
 
     def _encode_task_id(self, task_id: str) -> bytes:
-        if type(task_id) is str and _SAFE_ID.match(task_id):
-            return b'"%b"' % task_id.encode()
-        # Applications pass UUID objects and numbers as task ids, and Celery lets them.
-        return canonical.encode(self._name(str(task_id)[:MAX_TASK_ID_CHARS]))
+        # One read of the three: threads replace them whole.
+        known, encoded, _ = self._last_task_id
+        if known is task_id:
+            return encoded
+        is_safe = type(task_id) is str and _SAFE_ID.match(task_id) is not None
+        if is_safe:
+            encoded = b'"%b"' % task_id.encode()
+        else:
+            # Applications pass UUID objects and numbers as task ids, and Celery lets them.
+            encoded = canonical.encode(self._name(str(task_id)[:MAX_TASK_ID_CHARS]))
+        self._last_task_id = (task_id, encoded, is_safe)
+        return encoded
+
+    def _encode_safe_id(self, task_id: str) -> bytes | None:
+        """Return a task's id that is a plain UUID, else None; a root is its own root."""
+        known, encoded, is_safe = self._last_task_id
+        if is_safe and task_id == known:
+            return encoded
+        return b'"%b"' % task_id.encode() if _SAFE_ID.match(task_id) else None
 
     def _encode_details(self, details: dict[str, Any], budget_bytes: int | None) -> list[bytes]:
         """Return the values as they may leave the process, in the order of their keys."""
         encoded = []
         for key, value in details.items():
-            if type(value) is int and -_PLAIN_INTS < value < _PLAIN_INTS:
-                encoded.append(b"%d" % value)
-            elif key in _ID_KEYS and type(value) is str and _SAFE_ID.match(value):
-                encoded.append(b'"%b"' % value.encode())
-            elif value is None:
+            kind = type(value)
+            if value is None:
                 encoded.append(b"null")
+            elif kind is int and -_PLAIN_INTS < value < _PLAIN_INTS:
+                encoded.append(b"%d" % value)
+            elif key in _ID_KEYS and kind is str and (known := self._encode_safe_id(value)):
+                encoded.append(known)
             else:
-                encoded.append(canonical.encode(self._redact_detail(key, value, budget_bytes)))
+                small = self._redact_small(value) if budget_bytes is None else None
+                encoded.append(
+                    canonical.encode(self._redact_detail(key, value, budget_bytes))
+                    if small is None
+                    else canonical.encode_plain(small)
+                )
         return encoded
 
     def _redact_detail(self, key: str, value: Any, budget_bytes: int | None) -> Any:

@@ -13,7 +13,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from operator import itemgetter
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 from z4j_otel.clock import iso_parts
 from z4j_otel.events import LifecycleRecord, SpanIds, TaskFacts
@@ -21,7 +21,7 @@ from z4j_otel.ids import new_boot_id
 from z4j_otel.translation import translate
 from z4j_otel.wire import canonical
 
-__all__ = ["EventTemplate", "shape_of"]
+__all__ = ["EncodedSpan", "EventTemplate", "encode_span", "shape_of"]
 
 _MARK: Final = f"{new_boot_id()}:{{}}"
 """Nobody can guess it, so no name of an application looks like it."""
@@ -31,19 +31,20 @@ _FIXED: Final = {
     "mono_ns": (b"%d", (1,)),
     "occurred_at": (b'"%b.%06d+00:00"', (2, 3)),
     "task_id": (b"%b", (4,)),
-    "attempt": (b"%d", (5,)),
-    "trace_id": (b'"%032x"', (6,)),
-    "span_id": (b'"%016x"', (7,)),
-    "parent_span_id": (b'"%016x"', (8,)),
-    "trace_sampled": (b"%b", (9,)),
+    "trace_id": (b"%b", (5,)),
+    "span_id": (b"%b", (6,)),
+    "parent_span_id": (b"%b", (7,)),
+    "trace_sampled": (b"%b", (8,)),
+    "attempt": (b"%d", (9,)),
 }
 """What every event may have, how it is written, and which of the values that ``fill`` gives
 it takes."""
 _FORMS: Final = tuple(_FIXED.values())
 _FIRST_DETAIL: Final = 10
 """The details follow; their bytes are complete."""
-_WORDS: Final = {True: b"true", False: b"false"}
-_NO_SPAN: Final = (0, 0, 0, b"")
+EncodedSpan: TypeAlias = tuple[bytes, bytes, bytes, bytes]
+"""A span's ids as JSON: trace, span, parent, and whether it is sampled."""
+_NO_SPAN: Final[EncodedSpan] = (b"", b"", b"", b"")
 
 
 def shape_of(record: LifecycleRecord, keys: Iterable[str]) -> tuple[object, ...]:
@@ -62,6 +63,18 @@ def shape_of(record: LifecycleRecord, keys: Iterable[str]) -> tuple[object, ...]
         facts.worker,
         span is not None and (2 if span.parent_span_id else 1),
         *keys,
+    )
+
+
+def encode_span(span: SpanIds | None) -> EncodedSpan:
+    """Return what :meth:`EventTemplate.fill` writes of a span; the same for all its records."""
+    if span is None:
+        return _NO_SPAN
+    return (
+        b'"%032x"' % span.trace_id,
+        b'"%016x"' % span.span_id,
+        b'"%016x"' % span.parent_span_id,
+        b"true" if span.is_sampled else b"false",
     )
 
 
@@ -112,9 +125,9 @@ class EventTemplate:
     def fill(
         self,
         record: LifecycleRecord,
-        event_id: str,
+        event_id: bytes,
         mono_ns: int,
-        task_id: bytes,
+        ids: tuple[bytes, ...],
         details: Sequence[bytes],
     ) -> bytes:
         """Return the canonical bytes of a record's event.
@@ -123,24 +136,19 @@ class EventTemplate:
             record: A record of this shape.
             event_id: The event's own id, a version 4 UUID.
             mono_ns: The machine's monotonic clock, see :func:`~z4j_otel.translation.without_mono`.
-            task_id: The task's id as a JSON string, as it may leave the process.
+            ids: The task's id as a JSON string, as it may leave the process, and what
+                :func:`encode_span` returned for the record's span.
             details: The values of the record's details, redacted and canonically encoded, in
                 the order of their keys.
         """
-        span = record.span
         second, micros = iso_parts(record.occurred_at_ns)
         values: tuple[object, ...] = (
-            event_id.encode(),
+            event_id,
             mono_ns,
             second.encode(),
             micros,
-            task_id,
+            *ids,
             record.facts.attempt,
-            *(
-                _NO_SPAN
-                if span is None
-                else (span.trace_id, span.span_id, span.parent_span_id, _WORDS[span.is_sampled])
-            ),
             *details,
         )
         written: bytes = self._form % self._pick(values)

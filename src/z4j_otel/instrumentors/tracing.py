@@ -10,7 +10,13 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-from opentelemetry.trace import Span, SpanContext, get_current_span, get_tracer_provider
+from opentelemetry.trace import (
+    Span,
+    SpanContext,
+    TraceFlags,
+    get_current_span,
+    get_tracer_provider,
+)
 
 from z4j_otel.clock import Clock, SystemClock
 from z4j_otel.events import EventKind, LifecycleRecord, RecordSink, SpanIds, TaskFacts
@@ -76,25 +82,20 @@ def flush_spans(timeout_s: float) -> None:
 
 def span_ids(span: Span) -> SpanIds | None:
     """Return the ids of a span, or None for a span that does not exist."""
-    context = span.get_span_context()
-    if not context.is_valid:
+    # A span's context is a tuple; its properties cost a call each.
+    trace_id, span_id, _, flags, _, is_valid = span.get_span_context()
+    if not is_valid:
         return None
     # Only the SDK's spans know their parent; the API's do not.
     parent: SpanContext | None = getattr(span, "parent", None)
-    return SpanIds(
-        context.trace_id,
-        context.span_id,
-        parent.span_id if parent is not None else 0,
-        context.trace_flags.sampled,
-    )
+    parent_id = 0 if parent is None else parent.span_id
+    return SpanIds(trace_id, span_id, parent_id, bool(flags & TraceFlags.SAMPLED))
 
 
 def message_span_ids(span: Span) -> SpanIds | None:
     """Return what a message says of the span that sent it: its ids, and not its parent's."""
-    context = span.get_span_context()
-    if not context.is_valid:
-        return None
-    return SpanIds(context.trace_id, context.span_id, 0, context.trace_flags.sampled)
+    trace_id, span_id, _, flags, _, is_valid = span.get_span_context()
+    return SpanIds(trace_id, span_id, 0, bool(flags & TraceFlags.SAMPLED)) if is_valid else None
 
 
 def span_ids_of_current() -> SpanIds | None:

@@ -12,13 +12,19 @@ from typing import Any, Final, Literal
 from z4j_otel.redaction.leaves import read_text
 from z4j_otel.redaction.policy import RedactionPolicy
 from z4j_otel.redaction.text import MIN_CAP_BYTES
-from z4j_otel.redaction.walk import MIN_BUDGET_BYTES, NO_ROOM, Rules, Walk, is_plain
+from z4j_otel.redaction.walk import (
+    MIN_BUDGET_BYTES,
+    NO_ROOM,
+    SMALL_INT,
+    Rules,
+    Walk,
+    is_plain,
+)
 
 __all__ = ["Redactor"]
 
 _UNREADABLE: Final = "[unreadable]"
 _MAX_CACHED: Final = 2048
-_SEQUENCES: Final = (list, tuple)
 _FEW_ITEMS: Final = 8
 """So many small numbers fit into the smallest budget."""
 _ROOM_BYTES: Final = 4096
@@ -34,6 +40,7 @@ class Redactor:
         """The rules and bounds this redactor works by."""
         self._rules = Rules(policy)
         self._few = min(_FEW_ITEMS, policy.max_items)
+        self._has_room = policy.max_total_bytes >= _ROOM_BYTES
         self._names: dict[tuple[str, int], str] = {}
 
     def redact(self, value: object, *, budget_bytes: int | None = None) -> Any:
@@ -49,38 +56,46 @@ class Redactor:
             None, bool, int, finite float, str, list, or dict with str keys. Where
             something was left out stands a marker in square brackets.
         """
+        if budget_bytes is None:
+            small = self.redact_small(value)
+            if small is not None:
+                return small
         budget = self.policy.max_total_bytes if budget_bytes is None else budget_bytes
-        kind = type(value)
-        if kind in _SEQUENCES:
-            items = _copy_plain(value, self._few)
-            if items is not None:
-                return items
-        elif kind is dict and budget >= _ROOM_BYTES:
-            members = self._copy_small(value)
-            if members is not None:
-                return members
         try:
             result = Walk(self._rules, max(MIN_BUDGET_BYTES, budget)).value(value)
         except Exception:  # noqa: BLE001 -- rim: a task must not fail because of its telemetry
             return _UNREADABLE
         return _UNREADABLE if result is NO_ROOM else result
 
-    def _copy_small(self, value: Any) -> dict[str, Any] | None:
-        """Return a short dict of small values under known harmless keys, else None.
+    def redact_small(self, value: object) -> list[Any] | dict[str, Any] | None:
+        """Return a copy of a few small arguments that no rule could change, else None.
 
-        Most tasks take a few such arguments, and this is a third of the price of a walk.
+        Ids, counts and short words are what most tasks take, and this is a fifth of the
+        price of a walk. A copy holds nothing but None, booleans, small integers and text of
+        ASCII: every JSON encoder writes the same for it.
+
+        Args:
+            value: Anything; see :meth:`redact`.
         """
+        kind = type(value)
+        if kind is dict:
+            return self._copy_members(value) if self._has_room else None
+        return _copy_plain(value, self._few) if kind is list or kind is tuple else None
+
+    def _copy_members(self, value: Any) -> dict[str, Any] | None:
+        """Return a short dict of small values under known harmless keys, else None."""
         if len(value) > self._few:
             return None
-        copy = {}
-        for key, item in list(value.items()):
-            if type(key) is not str or not self._rules.is_known_harmless(key):
+        is_known_harmless, is_harmless = (
+            self._rules.is_known_harmless,
+            self._rules.texts.is_harmless,
+        )
+        copy = dict(value)
+        for key, item in copy.items():
+            if type(key) is not str or not is_known_harmless(key):
                 return None
-            if not is_plain(item) and (
-                type(item) is not str or not self._rules.texts.is_harmless(item)
-            ):
+            if not (is_harmless(item) if type(item) is str else is_plain(item)):
                 return None
-            copy[key] = item
         return copy
 
     def redact_text(
@@ -129,11 +144,12 @@ class Redactor:
 
 
 def _copy_plain(value: Any, most: int) -> list[Any] | None:
-    """Return a short list of nothing but small numbers, which no rule could change.
-
-    Ids and counts are what most tasks take, and this is a fifth of the price of a walk.
-    """
+    """Return a short list of nothing but small numbers, which no rule could change."""
     if len(value) > most:
         return None
     items = list(value)
-    return items if all(map(is_plain, items)) else None
+    for item in items:
+        # Integers, which most are, without a call.
+        if not (type(item) is int and -SMALL_INT < item < SMALL_INT) and not is_plain(item):
+            return None
+    return items

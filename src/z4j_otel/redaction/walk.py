@@ -21,7 +21,7 @@ from z4j_otel.redaction.patterns import is_card_number
 from z4j_otel.redaction.policy import REDACTED, RedactionPolicy
 from z4j_otel.redaction.text import MIN_CAP_BYTES, TextRules
 
-__all__ = ["MIN_BUDGET_BYTES", "NO_ROOM", "Rules", "Walk", "is_plain"]
+__all__ = ["MIN_BUDGET_BYTES", "NO_ROOM", "SMALL_INT", "Rules", "Walk", "is_plain"]
 
 MIN_BUDGET_BYTES: Final = 256
 """Smallest budget of a walk."""
@@ -34,7 +34,6 @@ _MAX_CACHED: Final = 2048
 _CACHED_KEY_CHARS: Final = 64
 _KEY_CAP_BYTES: Final = 4 * MAX_KEY_CHARS + MIN_CAP_BYTES
 _CARD_INTS: Final = (10**12, 10**19)
-_SMALL_INT: Final = 1_000_000
 _SMALL_BYTES: Final = 8
 _NUMBER_BYTES: Final = 26
 _PAIR_NAME_CHARS: Final = 64
@@ -49,6 +48,8 @@ class _NoRoom:
     """Says that a value does not fit into what is left of the budget."""
 
 
+SMALL_INT: Final = 1_000_000
+"""Integers between this and its negative are no secret of any kind."""
 NO_ROOM: Final = _NoRoom()
 """Result of a walk over a value that does not fit at all."""
 
@@ -260,7 +261,7 @@ class Walk:
 def is_plain(value: Any) -> bool:
     """Tell whether a value is None, a bool or a small integer."""
     kind = type(value)
-    return value is None or kind is bool or (kind is int and -_SMALL_INT < value < _SMALL_INT)
+    return value is None or kind is bool or (kind is int and -SMALL_INT < value < SMALL_INT)
 
 
 def _free_name(taken: dict[str, Any], name: str) -> str:

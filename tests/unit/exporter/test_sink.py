@@ -15,6 +15,8 @@ from z4j_otel.exporter.sink import UNENCODABLE, EventSink
 from z4j_otel.redaction import Redactor
 from z4j_otel.wire import canonical
 
+_UUID = "c3938dfc-3646-4c88-96fe-da29c912e986"
+
 
 class Journal:
     """A journal in a list; full on request."""
@@ -84,6 +86,14 @@ def test_every_event_carries_the_common_data() -> None:
 def test_a_task_id_that_is_a_secret_does_not_pass() -> None:
     """Applications choose task ids; an e-mail address is none of the brain's business."""
     assert emit({}, task_id="jane@example.com")["task_id"] == "[REDACTED]"
+
+
+def test_a_root_with_the_same_id_is_written_by_the_same_rules() -> None:
+    """Most tasks are their own root; an id that is no UUID is redacted in both places."""
+    for task_id, shown in (("jane@example.com", "[REDACTED]"), (_UUID, _UUID)):
+        # Equal, and not the same object.
+        event = emit({"root_task_id": task_id[:1] + task_id[1:]}, task_id=task_id)
+        assert (event["task_id"], event["data"]["root_task_id"]) == (shown, shown)
 
 
 @given(st.integers(1, 6), st.integers(0, 40_000))

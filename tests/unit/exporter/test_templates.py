@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from z4j_otel.events import EventKind, LifecycleRecord, SpanIds, TaskFacts
-from z4j_otel.exporter.templates import EventTemplate, shape_of
+from z4j_otel.exporter.templates import EventTemplate, encode_span, shape_of
 from z4j_otel.translation import shared_data, translate
 from z4j_otel.wire import canonical
 
@@ -48,7 +48,7 @@ def test_a_template_writes_what_the_encoder_writes(record: LifecycleRecord, late
     """The first record of a shape and every later one get their canonical bytes."""
     shared = shared_data(record.facts, common={"environment": "100 %d"}, name=str)
     template = EventTemplate(record, record.details, shared)
-    value, span, attempt = later
+    value, later_span, attempt = later
     parent = record.span.parent_span_id if record.span is not None else 0
     facts = record.facts
     other = LifecycleRecord(
@@ -56,12 +56,13 @@ def test_a_template_writes_what_the_encoder_writes(record: LifecycleRecord, late
         TaskFacts(facts.engine, facts.task_id, facts.task_name, facts.queue, facts.worker, attempt),
         record.occurred_at_ns + 1,
         dict.fromkeys(record.details, value),
-        record.span and SpanIds(span.trace_id, span.span_id, parent, span.is_sampled),
+        record.span
+        and SpanIds(later_span.trace_id, later_span.span_id, parent, later_span.is_sampled),
     )
     for told in (record, other):
-        task_id = canonical.encode(facts.task_id)
+        ids = (canonical.encode(facts.task_id), *encode_span(told.span))
         details = [canonical.encode(each) for each in told.details.values()]
-        written = template.fill(told, "an-id", 12345, task_id, details)
+        written = template.fill(told, b"an-id", 12345, ids, details)
         assert written == whole(told, shared)
         assert shape_of(told, told.details) == shape_of(record, record.details)
 

@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 
 from z4j_otel.events import Cause, SpanIds, TaskFacts
 from z4j_otel.instrumentors.celery import instances
-from z4j_otel.instrumentors.celery.beat_runs import schedule_of
+from z4j_otel.instrumentors.celery.beat_runs import SCHEDULE_HEADER, schedule_of
 
 __all__ = [
     "SENT_AT_HEADER",
@@ -51,6 +51,9 @@ _DELAYS = re.compile(r"(?:[01]\.){28}")
 """What RabbitMQ's native delayed delivery puts before a routing key: the seconds, in bits."""
 _STAND_IN = "UnpickleableExceptionWrapper"
 """What Celery makes of an exception that cannot leave its process."""
+_SAMPLED_DIGITS = "13579bdf"
+_OPTIONAL_HEADERS = (("group", "group_id"), ("shadow", "shadow"))
+_USUAL_TRACEPARENT = re.compile(r"00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}\Z")
 _TRACEPARENT = re.compile(
     r"\s*([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.*)?\s*\Z"
 )
@@ -59,13 +62,15 @@ _TRACEPARENT = re.compile(
 def facts_of_request(engine: str, request: Any) -> TaskFacts:
     """Read a worker's ``Request``, in the worker's main process."""
     headers = request.request_dict
+    retries = headers.get("retries")
     return TaskFacts(
         instances.name_for(request, engine),
         request.id,
-        _true_name(request),
+        # Its own name; `request.name` may be one for the log (`shadow`).
+        str(headers.get("task") or request.name),
         queue_of(request.delivery_info),
         request.hostname,
-        _count(headers.get("retries")),
+        _count(retries) if retries else 0,
     )
 
 
@@ -78,7 +83,7 @@ def facts_of_context(engine: str, task_id: str, task: Any, context: Any) -> Task
         task.name,
         queue_of(delivery),
         context.hostname,
-        _count(context.retries),
+        _count(context.retries) if context.retries else 0,
     )
 
 
@@ -117,17 +122,26 @@ def received_details(request: Any, now_ns: int, broker_scheme: str) -> dict[str,
         "parent_task_id": headers.get("parent_id"),
         "root_task_id": headers.get("root_id"),
     }
-    _add(details, "group_id", headers.get("group"))
-    _add(details, "shadow", headers.get("shadow"))
-    _add(details, "schedule", schedule_of(headers))
-    _add(details, "eta", _iso(request.eta))
-    _add(details, "expires", _iso(request.expires))
-    _add(details, "priority", priority_label(request.delivery_info.get("priority"), broker_scheme))
+    # This runs for every message: no call for what most of them do not have.
+    for header, key in _OPTIONAL_HEADERS:
+        value = headers.get(header)
+        if value is not None:
+            details[key] = value
+    if SCHEDULE_HEADER in headers:
+        _add(details, "schedule", schedule_of(headers))
+    if headers.get("eta") is not None:
+        _add(details, "eta", _iso(request.eta))
+    if headers.get("expires") is not None:
+        _add(details, "expires", _iso(request.expires))
+    delivery = request.delivery_info
+    priority = delivery.get("priority")
+    if priority:
+        _add(details, "priority", priority_label(priority, broker_scheme))
     sent_ns = headers.get(SENT_AT_HEADER)
     if type(sent_ns) is int:
         # Clocks of two machines may disagree; a negative wait is no information.
         details["queue_wait_ms"] = max(0, (now_ns - sent_ns) // 1_000_000)
-    if request.delivery_info.get("redelivered"):
+    if delivery.get("redelivered"):
         details["redelivered"] = True
     return details
 
@@ -190,8 +204,10 @@ def priority_label(priority: Any, broker_scheme: str) -> str | None:
 
 def queue_of(delivery_info: Mapping[str, Any]) -> str | None:
     """Return the queue that a message came from, as its routing key tells it."""
-    routing_key = _text(delivery_info.get("routing_key"))
-    if routing_key is None or not routing_key.startswith(("0.", "1.")):
+    routing_key = delivery_info.get("routing_key")
+    if not isinstance(routing_key, str) or not routing_key:
+        return None
+    if not routing_key.startswith(("0.", "1.")):
         return routing_key
     return _DELAYS.sub("", routing_key, count=1) or None
 
@@ -333,19 +349,19 @@ def remote_span(headers: Mapping[str, Any]) -> SpanIds | None:
     if not isinstance(traceparent, str):
         return None
     # As OpenTelemetry's propagator reads it, at a third of the price: it runs per message.
-    found = _TRACEPARENT.match(traceparent)
-    if found is None:
-        return None
-    version, trace, span, flags, more = found.groups()
+    if _USUAL_TRACEPARENT.match(traceparent):
+        trace, span, flags = traceparent[3:35], traceparent[36:52], traceparent[53:]
+    else:
+        found = _TRACEPARENT.match(traceparent)
+        if found is None:
+            return None
+        version, trace, span, flags, more = found.groups()
+        if version == "ff" or (version == "00" and more):
+            return None
     trace_id, span_id = int(trace, 16), int(span, 16)
-    if version == "ff" or (version == "00" and more) or not trace_id or not span_id:
+    if not trace_id or not span_id:
         return None
-    return SpanIds(trace_id, span_id, 0, bool(int(flags, 16) & 1))
-
-
-def _true_name(request: Any) -> str:
-    """Return the task's own name; ``request.name`` may be one for the log (``shadow``)."""
-    return str(request.request_dict.get("task") or request.name)
+    return SpanIds(trace_id, span_id, 0, flags[-1] in _SAMPLED_DIGITS)
 
 
 def _listed(value: Any) -> list[Any]:

@@ -31,6 +31,8 @@ _names: Final[WeakKeyDictionary[Any, str]] = WeakKeyDictionary()
 _listeners: Final[WeakKeyDictionary[Any, Callable[[Any], None]]] = WeakKeyDictionary()
 _has_names: Final[list[bool]] = []
 """Empty until an app gets a name: a quicker look than one at a dictionary of weak keys."""
+_has_listeners: Final[list[bool]] = []
+"""Empty until an app gets a listener of its own."""
 _for_all: list[Callable[[Any], None]] = []
 publishing_app: Final[ContextVar[Any]] = ContextVar("z4j_celery_publisher", default=None)
 """The app that is publishing right now: Celery's signals do not say."""
@@ -86,11 +88,12 @@ def listen(app: Any, listener: Callable[[Any], None] | None) -> None:
         _listeners.pop(unwrapped(app), None)
     else:
         _listeners[unwrapped(app)] = listener
+        _has_listeners[:] = [True]
 
 
 def listener_of(request: Any) -> Callable[[Any], None] | None:
     """Return who listens to a request's app, if anybody does."""
-    app = unwrapped(getattr(request, "app", None)) if _listeners else None
+    app = unwrapped(getattr(request, "app", None)) if _has_listeners else None
     found = None if app is None else _listeners.get(app)
     return found or (_for_all[0] if _for_all else None)
 

@@ -94,7 +94,8 @@ class MainProcessCapture:
         facts = extract.facts_of_request(self._tracer.engine, request)
         now_ns = self._tracer.now_ns()
         details = extract.received_details(request, now_ns, self._runs.broker_scheme)
-        details.update(more)
+        if more:
+            details.update(more)
         span = extract.remote_span(request.request_dict)
         self._tracer.record(EventKind.TASK_RECEIVED, facts, details, span=span, at_ns=now_ns)
         return facts

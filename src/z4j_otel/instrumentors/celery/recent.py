@@ -94,7 +94,7 @@ class RecentMessages:
             delivery_info=request.delivery_info,
             properties=original.properties or {},
         )
-        self._keep(request.id, message)
+        self._keep(request.id, message, len(body) + _ENTRY_BYTES)
 
     def find(self, task_id: str) -> RecentMessage | None:
         """Return the latest message of a task, or None when it is not held (any more)."""
@@ -106,12 +106,12 @@ class RecentMessages:
         if earlier is not None:
             self._held_bytes -= earlier.size_bytes
 
-    def _keep(self, task_id: str, message: RecentMessage) -> None:
-        self.forget(task_id)
-        size = message.size_bytes
+    def _keep(self, task_id: str, message: RecentMessage, size: int) -> None:
+        messages = self._messages
+        if task_id in messages:
+            self.forget(task_id)
         if size > self._max_bytes:
             return
-        messages = self._messages
         messages[task_id] = message
         self._held_bytes += size
         while self._held_bytes > self._max_bytes or len(messages) > self._max_tasks:

@@ -19,6 +19,7 @@ from contextlib import nullcontext
 from importlib import import_module
 from typing import Any
 
+from opentelemetry.attributes import BoundedAttributes
 from opentelemetry.trace import INVALID_SPAN, Span, Status, StatusCode
 
 from z4j_otel import semconv
@@ -98,18 +99,37 @@ def annotate(span: Span, facts: TaskFacts, system: str, *, is_publish: bool = Fa
     """Add what upstream leaves out, and mark the span as captured in its process."""
     if not span.is_recording():
         return
-    span.set_attributes(
-        {
-            semconv.Z4J_CAPTURED: True,
-            semconv.Z4J_TASK_ATTEMPT: facts.attempt,
-            semconv.MESSAGING_SYSTEM: system,
-            semconv.MESSAGING_OPERATION_NAME: "publish" if is_publish else "run",
-            semconv.MESSAGING_OPERATION_TYPE: "send" if is_publish else "process",
-            semconv.MESSAGING_DESTINATION_NAME: facts.queue or "",
-            semconv.MESSAGING_CLIENT_ID: facts.worker or "",
-            semconv.MESSAGING_MESSAGE_ID: facts.task_id,
-        }
-    )
+    attributes: dict[str, Any] = {
+        semconv.Z4J_CAPTURED: True,
+        semconv.Z4J_TASK_ATTEMPT: facts.attempt,
+        semconv.MESSAGING_SYSTEM: system,
+        semconv.MESSAGING_OPERATION_NAME: "publish" if is_publish else "run",
+        semconv.MESSAGING_OPERATION_TYPE: "send" if is_publish else "process",
+        semconv.MESSAGING_DESTINATION_NAME: facts.queue or "",
+        semconv.MESSAGING_CLIENT_ID: facts.worker or "",
+        semconv.MESSAGING_MESSAGE_ID: facts.task_id,
+    }
+    if type(facts.task_id) is not str or not _add_clean(span, attributes):
+        span.set_attributes(attributes)
+
+
+def _add_clean(span: Span, attributes: dict[str, Any]) -> bool:
+    """Add attributes that need no cleaning to a span that has room for them; False if not so.
+
+    The SDK looks at each key and value, and at two abstract classes for each: a fourth of
+    what our hooks cost in the run of a task. These are its own types already, all of them.
+    """
+    kept = getattr(span, "_attributes", None)
+    if type(kept) is not BoundedAttributes or kept.max_value_len is not None:
+        return False
+    known = getattr(kept, "_dict", None)
+    if type(known) is not dict:
+        return False
+    if kept.maxlen is not None and len(known) + len(attributes) > kept.maxlen:
+        return False
+    # One step for all other threads, as the SDK's lock would make it.
+    known.update(attributes)
+    return True
 
 
 def mark_failed(span: Span, error_type: str, cause: str) -> None:

@@ -39,7 +39,7 @@ def test_priorities_are_read_on_the_scale_of_their_broker(
 
 def test_an_eta_is_told_as_text(request_of: Any) -> None:
     """The time a task waits for is part of its arrival."""
-    request = request_of()
+    request = request_of(eta="2026-01-02T00:00:00Z")
     request.eta = datetime(2026, 1, 2, tzinfo=timezone.utc)
     assert extract.received_details(request, 0, "redis")["eta"] == "2026-01-02T00:00:00+00:00"
 

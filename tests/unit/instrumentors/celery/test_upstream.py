@@ -6,16 +6,18 @@ import select
 from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any
+from uuid import UUID
 
 import pytest
 from celery import Celery, signals
 from kombu.utils import eventio
 from opentelemetry.instrumentation.celery import CeleryInstrumentor
-from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
+from opentelemetry.sdk.trace import ReadableSpan, SpanLimits, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import StatusCode
 
+from z4j_otel.events import TaskFacts
 from z4j_otel.instrumentors.celery import upstream
 
 
@@ -56,6 +58,41 @@ def test_one_run_has_one_span_with_todays_attributes(
     assert span.attributes["messaging.operation.type"] == "process"
     assert span.attributes["messaging.message.id"] == "t1"
     assert span.attributes["z4j.captured"] is True
+
+
+@pytest.mark.parametrize(
+    ("limits", "task_id"),
+    [
+        (SpanLimits(), "t1"),
+        (SpanLimits(), UUID(int=7)),
+        (SpanLimits(max_span_attributes=5), "t1"),
+        (SpanLimits(max_span_attribute_length=3), "t1"),
+    ],
+)
+def test_a_marked_span_has_what_the_sdks_own_call_gives_it(
+    limits: SpanLimits, task_id: Any
+) -> None:
+    """Limits that the user has set hold, and every value is of a type that OTLP can send."""
+    facts = TaskFacts("celery", task_id, "u.one", "orders", "w1@host", 2)
+    tracer = TracerProvider(span_limits=limits).get_tracer("t")
+    ours, theirs = (tracer.start_span("s", attributes={"a": 1}) for _ in range(2))
+    upstream.annotate(ours, facts, "redis")
+    theirs.set_attributes(
+        {
+            "z4j.captured": True,
+            "z4j.task.attempt": 2,
+            "messaging.system": "redis",
+            "messaging.operation.name": "run",
+            "messaging.operation.type": "process",
+            "messaging.destination.name": "orders",
+            "messaging.client.id": "w1@host",
+            "messaging.message.id": task_id,
+        }
+    )
+    assert isinstance(ours, ReadableSpan)
+    assert isinstance(theirs, ReadableSpan)
+    assert dict(ours.attributes or {}) == dict(theirs.attributes or {})
+    assert ours.dropped_attributes == theirs.dropped_attributes
 
 
 def test_the_records_carry_the_ids_of_upstreams_span(
