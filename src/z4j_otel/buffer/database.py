@@ -9,6 +9,7 @@ import stat
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from z4j_otel.buffer import stories
 from z4j_otel.disk import DISK, Disk
 from z4j_otel.errors import BufferCorrupt, BufferError_, BufferFull
 
@@ -30,7 +31,7 @@ __all__ = [
     "translate",
 ]
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 UNREADABLE = (sqlite3.Error, ValueError, TypeError, OverflowError)
 """What reading a damaged database raises: Python cannot even decode some of SQLite's texts."""
 Connect = Callable[..., sqlite3.Connection]
@@ -76,6 +77,7 @@ def open_database(
             with transaction(connection):
                 make_tables(connection)
         check_schema(connection, path)
+        stories.begin(connection)
     except UNREADABLE as error:
         connection.close()
         raise translate(error, path) from error

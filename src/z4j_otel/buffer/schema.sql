@@ -17,7 +17,7 @@ CREATE TABLE state (
 -- What the arbiter knows of each task, stored in the transaction of what it judged.
 CREATE TABLE stories (
     turn INTEGER PRIMARY KEY, -- rises by order of touch
-    task TEXT NOT NULL UNIQUE,
+    task TEXT NOT NULL,       -- once; see stories.py
     body BLOB NOT NULL
 );
 
