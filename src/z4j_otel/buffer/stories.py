@@ -47,7 +47,8 @@ def store(connection: sqlite3.Connection, stories: Mapping[str, bytes]) -> None:
     )
     numbered = list(enumerate(stories.items(), last + 1))
     connection.executemany(
-        "INSERT INTO stories VALUES (?, ?, ?)", [(turn, key, body) for turn, (key, body) in numbered]
+        "INSERT INTO stories VALUES (?, ?, ?)",
+        [(turn, key, body) for turn, (key, body) in numbered],
     )
     connection.executemany(
         "REPLACE INTO story_turns VALUES (?, ?)", [(hash(key), turn) for turn, (key, _) in numbered]

@@ -179,7 +179,10 @@ def scan(data: bytes, *, max_records: int, max_bytes: int, at_end: bool, is_fina
     found = Scan()
     position = 0
     end = len(data)
-    while position < end and len(found.records) < max_records and found.payload_bytes < max_bytes:
+    while True:
+        position = _take_sound(found, data, position, max_records, max_bytes)
+        if position >= end or len(found.records) >= max_records or found.payload_bytes >= max_bytes:
+            break
         size, header = _look(data, position)
         if size > 0 and header is not None:
             _take(found, header, data[position + HEADER_BYTES : position + size])
@@ -197,6 +200,44 @@ def scan(data: bytes, *, max_records: int, max_bytes: int, at_end: bool, is_fina
         position = after
     found.consumed = position
     return found
+
+
+def _take_sound(found: Scan, data: bytes, position: int, max_records: int, max_bytes: int) -> int:
+    """Take the records that follow one another from a position; return where that ends.
+
+    There may be the end, a limit, damage, or a record of another kind. Nearly everything in a
+    journal is read here, at a third of the price of :func:`_look` and :func:`_take`.
+    """
+    records, heard, taken_bytes = found.records, found.heard, found.payload_bytes
+    last = len(data) - HEADER_BYTES
+    while position <= last and len(records) < max_records and taken_bytes < max_bytes:
+        magic, length, kind, pid, boot, sequence, name_check, check = _HEADER.unpack_from(
+            data, position
+        )
+        start = position + HEADER_BYTES
+        if (
+            magic != _MAGIC
+            or kind != RECORD
+            or length > MAX_RECORD_BYTES
+            or crc32(data[position : position + _NAME.size]) != name_check
+        ):
+            break
+        payload = data[start : start + length]
+        if len(payload) != length or crc32(payload) != check:
+            break
+        records.append(payload)
+        taken_bytes += length
+        position = start + length
+        # Equal to the name it is stored under, and cheaper to make.
+        one = heard.get((pid, boot))  # type: ignore[call-overload]
+        if one is None:
+            if (pid, boot) == NOBODY:
+                continue
+            one = found.of(WriterId(pid, boot))
+        one.records += 1
+        one.highest = max(one.highest, sequence)
+    found.payload_bytes = taken_bytes
+    return position
 
 
 class _Header(NamedTuple):
