@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 from z4j_otel.clock import Clock, SystemClock
 from z4j_otel.events import LifecycleRecord, SpanIds
-from z4j_otel.exporter.templates import EncodedSpan, EventTemplate, encode_span, shape_of
+from z4j_otel.exporter.templates import EncodedIds, EventTemplate, encode_span, shape_of
 from z4j_otel.guard import note_failure
 from z4j_otel.ids import new_event_id_bytes
 from z4j_otel.redaction import Redactor
@@ -81,9 +81,10 @@ class EventSink:
         self._max_event_bytes = max_event_bytes
         self._clock = clock or SystemClock()
         self._event_id = event_id
-        # A run's records follow each other: one id and one span are written once.
-        self._last_task_id: tuple[object, bytes, bool] = (object(), b"", False)
-        self._last_span: tuple[SpanIds | None, EncodedSpan] = (None, encode_span(None))
+        self._last_ids: tuple[object, SpanIds | None, EncodedIds, bool] = (
+            *(object(), None, (b"", *encode_span(None))),
+            False,
+        )
         self._on_flush = on_flush
         self._call: Callable[[], None] | None = None
         self.captured = 0
@@ -122,30 +123,29 @@ class EventSink:
         details = record.details
         mono_ns = int(self._clock.monotonic_s() * 1e9)
         # Before the details, which may name the same task again.
-        task_id = self._encode_task_id(record.facts.task_id)
-        encoded = self._encode_details(details, None)
-        body = self._encode(record, mono_ns, task_id, details, encoded)
+        ids = self._encode_ids(record)
+        body = self._fill(record, mono_ns, ids, details, self._encode_details(details, None))
         if len(body) <= self._max_event_bytes:
             return body
         # The names and ids take their share; what is left is the details'. JSON escapes
         # make some text longer than its redacted form, hence the halves.
         for share in (2, 4, 16):
             encoded = self._encode_details(details, self._max_event_bytes // share)
-            body = self._encode(record, mono_ns, task_id, details, encoded)
+            body = self._fill(record, mono_ns, ids, details, encoded)
             if len(body) <= self._max_event_bytes:
                 return body
         why = [b'"event too large"']
-        return self._encode(record, mono_ns, task_id, ("details_dropped",), why)
+        return self._fill(record, mono_ns, ids, ("details_dropped",), why)
 
     def flush(self, timeout_s: float) -> bool:
         """Deliver what was emitted; False when the time did not suffice."""
         return self._on_flush(timeout_s) if self._on_flush is not None else True
 
-    def _encode(
+    def _fill(
         self,
         record: LifecycleRecord,
         mono_ns: int,
-        task_id: bytes,
+        ids: EncodedIds,
         keys: Iterable[str],
         details: list[bytes],
     ) -> bytes:
@@ -156,33 +156,30 @@ class EventSink:
                 self._templates.clear()
             shared = shared_data(record.facts, common=self._common, name=self._name)
             template = self._templates[shape] = EventTemplate(record, keys, shared)
-        # One read of the pair: threads replace it whole.
-        span, encoded_span = self._last_span
-        if span is not record.span:
-            encoded_span = encode_span(record.span)
-            self._last_span = (record.span, encoded_span)
-        ids = (task_id, *encoded_span)
         return template.fill(record, self._event_id(), mono_ns, ids, details)
 
-    def _encode_task_id(self, task_id: str) -> bytes:
-        # One read of the three: threads replace them whole.
-        known, encoded, _ = self._last_task_id
-        if known is task_id:
-            return encoded
+    def _encode_ids(self, record: LifecycleRecord) -> EncodedIds:
+        """Return the record's ids as JSON; a run's records follow each other and share them."""
+        # One read of all: threads replace them whole.
+        task_id, span, ids, _ = self._last_ids
+        if task_id is record.facts.task_id and span is record.span:
+            return ids
+        task_id, span = record.facts.task_id, record.span
         is_safe = type(task_id) is str and _SAFE_ID.match(task_id) is not None
         if is_safe:
             encoded = b'"%b"' % task_id.encode()
         else:
             # Applications pass UUID objects and numbers as task ids, and Celery lets them.
             encoded = canonical.encode(self._name(str(task_id)[:MAX_TASK_ID_CHARS]))
-        self._last_task_id = (task_id, encoded, is_safe)
-        return encoded
+        ids = (encoded, *encode_span(span))
+        self._last_ids = (task_id, span, ids, is_safe)
+        return ids
 
     def _encode_safe_id(self, task_id: str) -> bytes | None:
         """Return a task's id that is a plain UUID, else None; a root is its own root."""
-        known, encoded, is_safe = self._last_task_id
+        known, _, ids, is_safe = self._last_ids
         if is_safe and task_id == known:
-            return encoded
+            return ids[0]
         return b'"%b"' % task_id.encode() if _SAFE_ID.match(task_id) else None
 
     def _encode_details(self, details: dict[str, Any], budget_bytes: int | None) -> list[bytes]:

@@ -21,7 +21,7 @@ from z4j_otel.ids import new_boot_id
 from z4j_otel.translation import translate
 from z4j_otel.wire import canonical
 
-__all__ = ["EncodedSpan", "EventTemplate", "encode_span", "shape_of"]
+__all__ = ["EncodedIds", "EventTemplate", "encode_span", "shape_of"]
 
 _MARK: Final = f"{new_boot_id()}:{{}}"
 """Nobody can guess it, so no name of an application looks like it."""
@@ -44,6 +44,8 @@ _FIRST_DETAIL: Final = 10
 """The details follow; their bytes are complete."""
 EncodedSpan: TypeAlias = tuple[bytes, bytes, bytes, bytes]
 """A span's ids as JSON: trace, span, parent, and whether it is sampled."""
+EncodedIds: TypeAlias = tuple[bytes, bytes, bytes, bytes, bytes]
+"""A task's id as JSON, and its span's."""
 _NO_SPAN: Final[EncodedSpan] = (b"", b"", b"", b"")
 
 
@@ -127,7 +129,7 @@ class EventTemplate:
         record: LifecycleRecord,
         event_id: bytes,
         mono_ns: int,
-        ids: tuple[bytes, ...],
+        ids: EncodedIds,
         details: Sequence[bytes],
     ) -> bytes:
         """Return the canonical bytes of a record's event.

@@ -22,8 +22,19 @@ from typing import Any
 from opentelemetry.attributes import BoundedAttributes
 from opentelemetry.trace import INVALID_SPAN, Span, Status, StatusCode
 
-from z4j_otel import semconv
 from z4j_otel.events import TaskFacts
+from z4j_otel.semconv import (
+    ERROR_TYPE,
+    MESSAGING_CLIENT_ID,
+    MESSAGING_DESTINATION_NAME,
+    MESSAGING_MESSAGE_ID,
+    MESSAGING_OPERATION_NAME,
+    MESSAGING_OPERATION_TYPE,
+    MESSAGING_SYSTEM,
+    Z4J_CAPTURED,
+    Z4J_TASK_ATTEMPT,
+    Z4J_TASK_CAUSE,
+)
 
 __all__ = [
     "activate",
@@ -37,6 +48,16 @@ __all__ = [
 
 _left_open: list[Any] = []
 """What belongs to spans that are not to be ended; this process is about to die."""
+_RUN = {
+    Z4J_CAPTURED: True,
+    MESSAGING_OPERATION_NAME: "run",
+    MESSAGING_OPERATION_TYPE: "process",
+}
+_PUBLISH = {
+    Z4J_CAPTURED: True,
+    MESSAGING_OPERATION_NAME: "publish",
+    MESSAGING_OPERATION_TYPE: "send",
+}
 _UTILS = "opentelemetry.instrumentation.celery.utils"
 
 
@@ -100,14 +121,12 @@ def annotate(span: Span, facts: TaskFacts, system: str, *, is_publish: bool = Fa
     if not span.is_recording():
         return
     attributes: dict[str, Any] = {
-        semconv.Z4J_CAPTURED: True,
-        semconv.Z4J_TASK_ATTEMPT: facts.attempt,
-        semconv.MESSAGING_SYSTEM: system,
-        semconv.MESSAGING_OPERATION_NAME: "publish" if is_publish else "run",
-        semconv.MESSAGING_OPERATION_TYPE: "send" if is_publish else "process",
-        semconv.MESSAGING_DESTINATION_NAME: facts.queue or "",
-        semconv.MESSAGING_CLIENT_ID: facts.worker or "",
-        semconv.MESSAGING_MESSAGE_ID: facts.task_id,
+        **(_PUBLISH if is_publish else _RUN),
+        Z4J_TASK_ATTEMPT: facts.attempt,
+        MESSAGING_SYSTEM: system,
+        MESSAGING_DESTINATION_NAME: facts.queue or "",
+        MESSAGING_CLIENT_ID: facts.worker or "",
+        MESSAGING_MESSAGE_ID: facts.task_id,
     }
     if type(facts.task_id) is not str or not _add_clean(span, attributes):
         span.set_attributes(attributes)
@@ -119,13 +138,15 @@ def _add_clean(span: Span, attributes: dict[str, Any]) -> bool:
     The SDK looks at each key and value, and at two abstract classes for each: a fourth of
     what our hooks cost in the run of a task. These are its own types already, all of them.
     """
-    kept = getattr(span, "_attributes", None)
-    if type(kept) is not BoundedAttributes or kept.max_value_len is not None:
+    try:
+        kept: Any = span._attributes  # type: ignore[attr-defined] # noqa: SLF001 -- no public way
+        known, most = kept._dict, kept.maxlen  # noqa: SLF001 -- as above
+        is_free = kept.max_value_len is None and (
+            most is None or len(known) + len(attributes) <= most
+        )
+    except AttributeError:
         return False
-    known = getattr(kept, "_dict", None)
-    if type(known) is not dict:
-        return False
-    if kept.maxlen is not None and len(known) + len(attributes) > kept.maxlen:
+    if not is_free or type(kept) is not BoundedAttributes or type(known) is not dict:
         return False
     # One step for all other threads, as the SDK's lock would make it.
     known.update(attributes)
@@ -135,8 +156,8 @@ def _add_clean(span: Span, attributes: dict[str, Any]) -> bool:
 def mark_failed(span: Span, error_type: str, cause: str) -> None:
     """Give the span the status of a failure and say why."""
     if span.is_recording():
-        span.set_attribute(semconv.ERROR_TYPE, error_type)
-        span.set_attribute(semconv.Z4J_TASK_CAUSE, cause)
+        span.set_attribute(ERROR_TYPE, error_type)
+        span.set_attribute(Z4J_TASK_CAUSE, cause)
         span.set_status(Status(StatusCode.ERROR))
 
 

@@ -80,10 +80,10 @@ def test_a_marked_span_has_what_the_sdks_own_call_gives_it(
     theirs.set_attributes(
         {
             "z4j.captured": True,
-            "z4j.task.attempt": 2,
-            "messaging.system": "redis",
             "messaging.operation.name": "run",
             "messaging.operation.type": "process",
+            "z4j.task.attempt": 2,
+            "messaging.system": "redis",
             "messaging.destination.name": "orders",
             "messaging.client.id": "w1@host",
             "messaging.message.id": task_id,
