@@ -50,7 +50,12 @@ class Leases:
 def runs(sequences: Iterable[int]) -> Iterator[tuple[int, int]]:
     """Yield the first and last of each unbroken run in a set of sequences, in order."""
     first = last = None
-    for sequence in sorted(set(sequences)):
+    rising = sorted(set(sequences))
+    if rising and rising[-1] - rising[0] == len(rising) - 1:
+        # As a batch nearly always is; this is asked of each entry three times.
+        yield rising[0], rising[-1]
+        return
+    for sequence in rising:
         if first is None or last is None:
             first = sequence
         elif sequence != last + 1:
