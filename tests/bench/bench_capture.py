@@ -1,8 +1,9 @@
 """What our hooks cost on the application's threads, beyond the upstream spans.
 
 Celery's own tracer runs a task, and its own producer publishes to a memory broker, with the
-signals' receivers changed between short blocks: none, upstream's, upstream's and ours. Blocks
-take turns, so that all three meet the same machine.
+signals' receivers changed between short blocks: none, upstream's, upstream's and ours, and
+upstream's with receivers that only write what an event has of bytes: the floor. Blocks take
+turns, so that all meet the same machine.
 """
 
 from __future__ import annotations
@@ -42,6 +43,7 @@ SIGNALS = (
 Layer = tuple[tuple[str, ...], list[list[Any]]]
 """The attributes that upstream copies, and the receivers of each signal."""
 _clock = time.perf_counter_ns
+_EVENT_BYTES = 400
 
 
 class _NoExporter(SpanExporter):
@@ -66,6 +68,25 @@ class _Timed:
         _Timed.spent_ns += _clock() - begin
 
 
+class _Floor:
+    """Receivers that do the least: a call, and one write for each record."""
+
+    def __init__(self, path: Path) -> None:
+        self._fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+        self._event = b"x" * _EVENT_BYTES
+
+    def write(self, **_arguments: Any) -> None:
+        """Write a record."""
+        os.write(self._fd, self._event)
+
+    def look(self, **_arguments: Any) -> None:
+        """Note something."""
+
+    def receivers(self) -> list[Callable[..., None]]:
+        """Return one for each of the signals."""
+        return [self.write, self.write, self.look, self.write]
+
+
 def run() -> dict[str, float]:
     """Return microseconds per run of a task and per publish, added by each layer."""
     with tempfile.TemporaryDirectory() as folder:
@@ -73,7 +94,9 @@ def run() -> dict[str, float]:
         trace.set_tracer_provider(TracerProvider())
         trace.get_tracer_provider().add_span_processor(BatchSpanProcessor(_NoExporter()))
         journal = JournalWriter(Path(folder) / "journal", max_bytes=1 << 32)
-        layers = _connect(app, EventSink(journal, Redactor(), common={"environment": "bench"}))
+        floor = _Floor(Path(folder) / "floor")
+        sink = EventSink(journal, Redactor(), common={"environment": "bench"})
+        layers = _connect(app, sink, floor)
         runs = _compare(layers, _runner(app))
         publishes = _compare(layers, _publisher(app))
         assert not journal.dropped
@@ -94,11 +117,15 @@ def _make_app() -> Celery:
     return app
 
 
-def _connect(app: Celery, sink: EventSink) -> list[Layer]:
-    """Return what each layer hooks: nothing, upstream's spans, and ours, too (also timed)."""
+def _connect(app: Celery, sink: EventSink, floor: _Floor) -> list[Layer]:
+    """Return what each layer hooks: nothing, upstream, ours as well, ours timed, the floor."""
     layers = [[list(signal.receivers) for signal in SIGNALS]]
     CeleryInstrumentor().instrument()
     layers.append([list(signal.receivers) for signal in SIGNALS])
+    least = [
+        [*members, ((id(receiver), members[0][0][1]), receiver)]  # for every sender, as upstream's
+        for members, receiver in zip(layers[1], floor.receivers(), strict=True)
+    ]
     names = utils.CELERY_CONTEXT_ATTRIBUTES
     host = Host()
     host._pid, host._sink = os.getpid(), sink
@@ -115,8 +142,8 @@ def _connect(app: Celery, sink: EventSink) -> list[Layer]:
         for signal in layers[2]
     ]
     repaired = utils.CELERY_CONTEXT_ATTRIBUTES
-    attributes = (names, names, repaired, repaired)
-    return list(zip(attributes, [*layers, timed], strict=True))
+    attributes = (names, names, repaired, repaired, names)
+    return list(zip(attributes, [*layers, timed, least], strict=True))
 
 
 def _runner(app: Celery) -> Callable[[], Callable[[], object]]:
@@ -175,12 +202,13 @@ def _compare(layers: list[Layer], prepare: Callable[[], Callable[[], object]]) -
                     times[number_of_layer].append(elapsed)
                     spent.append(_Timed.spent_ns)
     _use(layers[0])
-    bare, upstream, ours = (_at(sorted(times[layer]), 50) for layer in range(3))
+    bare, upstream, ours, _, least = (_at(sorted(each), 50) for each in times)
     inside = sorted(value for value in spent if value)
     return {
         "bare_p50_us": bare,
         "upstream_p50_us": upstream - bare,
         "ours_p50_us": ours - upstream,
+        "floor_p50_us": least - upstream,
         "inside_p50_us": _at(inside, 50),
         "inside_p99_us": _at(inside, 99),
     }
