@@ -6,7 +6,8 @@ belongs to translation and wire.
 
 from __future__ import annotations
 
+from z4j_otel.redaction.findings import Finding
 from z4j_otel.redaction.policy import REDACTED, RedactionPolicy
 from z4j_otel.redaction.redactor import Redactor
 
-__all__ = ["REDACTED", "RedactionPolicy", "Redactor"]
+__all__ = ["REDACTED", "Finding", "RedactionPolicy", "Redactor"]

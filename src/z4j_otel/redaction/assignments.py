@@ -16,7 +16,7 @@ from typing import Final
 
 from z4j_otel.redaction.keys import MAX_KEY_CHARS, NAME_STEMS, KeyRules
 from z4j_otel.redaction.patterns import Spans
-from z4j_otel.redaction.policy import REDACTED
+from z4j_otel.redaction.policy import MARKER
 
 __all__ = ["TRUNCATED", "add_assignment_spans", "may_hold_assignment"]
 
@@ -85,7 +85,7 @@ def add_assignment_spans(text: str, folded: str, rules: KeyRules, spans: Spans) 
             continue
         element = _find_element(text, start, end)
         if element and _is_sensitive(text, start, text[start:end], rules):
-            spans.append(element)
+            spans.append((*element, "text:element"))
             done = element[1]
             continue
         position, name = _read_separator(text, start, end)
@@ -93,7 +93,7 @@ def add_assignment_spans(text: str, folded: str, rules: KeyRules, spans: Spans) 
             is_header = ":" in text[end:position] and bool(_HEADER_NAMES.search(name))
             value_start, value_end = _find_value(text, position, is_header)
             if value_end > value_start:
-                spans.append((value_start, value_end))
+                spans.append((value_start, value_end, _rule_name(text, end, position, is_header)))
                 done = value_end
 
 
@@ -129,8 +129,15 @@ def _find_element(text: str, start: int, end: int) -> tuple[int, int] | None:
     closing = _CLOSING_TAG.match(text, at) if at >= 0 else None
     if opening is None or closing is None or closing.group(1) != text[start:end]:
         return None
-    is_done = at == opening.end() or text.startswith(REDACTED, opening.end())
+    is_done = at == opening.end() or MARKER.match(text, opening.end())
     return None if is_done else (opening.end(), at)
+
+
+def _rule_name(text: str, end: int, position: int, is_header: bool) -> str:
+    if is_header:
+        return "text:header"
+    has_sign = "=" in text[end:position] or ":" in text[end:position]
+    return "text:assignment" if has_sign else "text:option"
 
 
 def _read_separator(text: str, start: int, end: int) -> tuple[int, str]:
@@ -159,7 +166,7 @@ def _is_sensitive(text: str, start: int, name: str, rules: KeyRules) -> bool:
 
 
 def _find_value(text: str, position: int, is_header: bool) -> tuple[int, int]:
-    if text.startswith(REDACTED, position) or TRUNCATED.match(text, position):
+    if MARKER.match(text, position) or TRUNCATED.match(text, position):
         return position, position
     opening = _OPENING.match(text, position)
     if opening:

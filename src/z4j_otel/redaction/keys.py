@@ -10,11 +10,11 @@ that speaks of counting or paging (``token_count``) it means something else.
 from __future__ import annotations
 
 import re
-from typing import Final
+from typing import Final, NamedTuple
 
 from z4j_otel.redaction.policy import RedactionPolicy, compile_patterns
 
-__all__ = ["MAX_KEY_CHARS", "NAME_STEMS", "KeyRules"]
+__all__ = ["KEY_RULES", "MAX_KEY_CHARS", "NAME_STEMS", "KeyRule", "KeyRules"]
 
 MAX_KEY_CHARS: Final = 256
 """A longer key is itself taken for content; its value is redacted (PROTOCOL §5.2)."""
@@ -31,22 +31,49 @@ _KEY_OWNERS: Final = (
 )
 _OWNERS_OF_PLURAL: Final = "access|api|auth|bearer|csrf|device|id|push|refresh|reset|session"
 
-_SENSITIVE: Final = re.compile(
-    rf"""
-    passw(?:or)?d | passphrase | passwort | passcode | passkey | pwd(?=_|$)
-    | secret(?!ar(?:y|ies|ial|iat)|ion|ed|es(?:_|$)) | credential | authorization
-    | (?:^|_)(?:pass|creds?|o?auth|bearer)$
-    | (?:^|_)(?:pw|cookies?|ssn|cvv2?|cvc2?|dsn|otp|totp|jwt|csrf|xsrf|creds|bearer)(?=_|$)
-    | (?:^|_)(?:{_KEY_OWNERS})_?keys?(?=_|$) | apikey | (?:^|_)amz_signature(?=_|$)
-    | (?:^|_)(?:php|j)?sess(?:ion)?_?id(?=_|$) | csrf_?middleware
-    | (?:^|_)(?:{_OWNERS_OF_PLURAL})_?tokens(?=_|$) | ^tokens$
-    | credit_?card | (?:^|_)card_?(?:number|num|no)(?=_|$)
-    | (?:^|_)social_?security | (?:^|_)security_?code(?=_|$)
-    | (?:^|_)conn(?:ection)?_?str(?:ing)?(?=_|$)
-    """,
-    re.VERBOSE,
+
+class KeyRule(NamedTuple):
+    """One kind of sensitive names."""
+
+    name: str
+    pattern: str
+    """Verbose regular expression, searched in a name in snake case."""
+
+
+KEY_RULES: Final = (
+    KeyRule(
+        "key:password",
+        "passw(?:or)?d | passphrase | passwort | passcode | passkey | pwd(?=_|$)"
+        "| (?:^|_)pass$ | (?:^|_)pw(?=_|$)",
+    ),
+    KeyRule("key:secret", "secret(?!ar(?:y|ies|ial|iat)|ion|ed|es(?:_|$))"),
+    KeyRule(
+        "key:authorization",
+        "authorization | (?:^|_)o?auth$ | (?:^|_)bearer(?=_|$) | credential | (?:^|_)creds?(?=_|$)",
+    ),
+    KeyRule("key:cookie", "(?:^|_)cookies?(?=_|$)"),
+    KeyRule("key:session", "(?:^|_)(?:php|j)?sess(?:ion)?_?id(?=_|$)"),
+    KeyRule("key:csrf", "(?:^|_)(?:csrf|xsrf)(?=_|$) | csrf_?middleware"),
+    KeyRule(
+        "key:api-key",
+        rf"(?:^|_)(?:{_KEY_OWNERS})_?keys?(?=_|$) | apikey | (?:^|_)amz_signature(?=_|$)",
+    ),
+    KeyRule(
+        "key:token",
+        rf"token(?=_|$) | (?:^|_)(?:{_OWNERS_OF_PLURAL})_?tokens(?=_|$) | ^tokens$"
+        "| (?:^|_)(?:jwt|t?otp)(?=_|$)",
+    ),
+    KeyRule(
+        "key:card",
+        "credit_?card | (?:^|_)card_?(?:number|num|no)(?=_|$) | (?:^|_)(?:cvv2?|cvc2?)(?=_|$)"
+        "| (?:^|_)security_?code(?=_|$)",
+    ),
+    KeyRule("key:ssn", "(?:^|_)(?:ssn(?=_|$)|social_?security)"),
+    KeyRule("key:dsn", "(?:^|_)dsn(?=_|$) | (?:^|_)conn(?:ection)?_?str(?:ing)?(?=_|$)"),
 )
-_TOKEN: Final = re.compile(r"token(?=_|$)")
+"""The built-in rules for names, in the order in which they are asked."""
+
+_SENSITIVE: Final = re.compile("|".join(rule.pattern for rule in KEY_RULES), re.VERBOSE)
 _TOKEN_OF_OTHER_KIND: Final = re.compile(
     r"(?:^|_)(?:budget|cancel|cancellation|class|continuation|count|counts|endpoint|expire|expires|"
     r"expired|expiration|expiry|index|lang|len|length|limit|max|min|num|page|pagination|per|"
@@ -92,8 +119,9 @@ class KeyRules:
 
     def __init__(self, policy: RedactionPolicy) -> None:
         self._defaults = policy.defaults_enabled
+        self._disabled = policy.disabled_rules
         self._extra = compile_patterns("redaction_extra_key_patterns", policy.extra_key_patterns)
-        self._known: dict[str, bool] = {}
+        self._known: dict[str, str] = {}
 
     @property
     def has_extra(self) -> bool:
@@ -101,13 +129,17 @@ class KeyRules:
         return bool(self._extra)
 
     def is_sensitive(self, key: str) -> bool:
-        """Tell whether the value under ``key`` must go.
+        """Tell whether the value under ``key`` must go."""
+        return bool(self.rule_of(key))
+
+    def rule_of(self, key: str) -> str:
+        """Return the name of the rule by which the value under ``key`` must go, or "".
 
         Args:
             key: The key as text; more than 256 characters are always sensitive.
         """
         if len(key) > MAX_KEY_CHARS:
-            return True
+            return "key:too-long"
         known = self._known.get(key)
         if known is None:
             known = self._decide(key)
@@ -116,15 +148,19 @@ class KeyRules:
             self._known[key] = known
         return known
 
-    def _decide(self, key: str) -> bool:
+    def _decide(self, key: str) -> str:
         snake = to_snake(key)
-        if self._defaults and is_sensitive_name(snake):
-            return True
-        return any(rule.fullmatch(key) or rule.fullmatch(snake) for rule in self._extra)
+        if self._defaults and _SENSITIVE.search(snake):
+            for rule in KEY_RULES:
+                if rule.name not in self._disabled and _applies(rule, snake):
+                    return rule.name
+        for number, extra in enumerate(self._extra, 1):
+            if extra.fullmatch(key) or extra.fullmatch(snake):
+                return f"key:extra-{number}"
+        return ""
 
 
-def is_sensitive_name(snake: str) -> bool:
-    """Apply the built-in rules to a name in snake case."""
-    if _SENSITIVE.search(snake):
-        return True
-    return bool(_TOKEN.search(snake)) and not _TOKEN_OF_OTHER_KIND.search(snake)
+def _applies(rule: KeyRule, snake: str) -> bool:
+    if not re.search(rule.pattern, snake, re.VERBOSE):
+        return False
+    return rule.name != "key:token" or not _TOKEN_OF_OTHER_KIND.search(snake)

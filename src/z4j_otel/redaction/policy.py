@@ -13,10 +13,12 @@ from typing import Final
 
 from z4j_otel.errors import ConfigError
 
-__all__ = ["REDACTED", "RedactionPolicy", "compile_patterns"]
+__all__ = ["MARKER", "REDACTED", "RedactionPolicy", "compile_patterns"]
 
 REDACTED: Final = "[REDACTED]"
 """Stands where sensitive content was; the same text as the brain's own marker."""
+MARKER: Final = re.compile(r"\[REDACTED(?::[0-9a-f]{4})?\]")
+"""The marker, also with a token."""
 
 _BOUNDS: Final = {
     "max_string_bytes": (64, 1 << 20),
@@ -42,6 +44,9 @@ class RedactionPolicy:
     They run on the agent's hot path: keep them linear."""
     defaults_enabled: bool = True
     """Whether the built-in rules apply. Off, only the extra patterns and the bounds do."""
+    disabled_rules: frozenset[str] = frozenset()
+    """Names of built-in rules that do not apply, as docs/reference/redaction.md lists them.
+    Where the brain has the same rule, it blanks the whole text instead."""
     max_string_bytes: int = 8000
     """UTF-8 bytes of one string, truncation marker included; the brain cuts at 8192."""
     max_items: int = 200

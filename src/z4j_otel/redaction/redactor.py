@@ -7,8 +7,10 @@ code of the values it is given.
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any, Final, Literal
 
+from z4j_otel.redaction.findings import Finding, ListeningRules, ListeningWalk
 from z4j_otel.redaction.leaves import read_text
 from z4j_otel.redaction.policy import RedactionPolicy
 from z4j_otel.redaction.text import MIN_CAP_BYTES
@@ -120,6 +122,55 @@ class Redactor:
             return self._rules.texts.redact(plain, max(MIN_CAP_BYTES, cap), keep)
         except Exception:  # noqa: BLE001 -- rim: extra patterns and exhausted memory end here
             return _UNREADABLE
+
+    def explain(
+        self, value: object, *, budget_bytes: int | None = None, path: str = ""
+    ) -> tuple[Any, list[Finding]]:
+        """Redact as :meth:`redact` does, and tell which rule took what.
+
+        For previews and tests: it costs several times as much.
+
+        Args:
+            value: As for :meth:`redact`.
+            budget_bytes: As for :meth:`redact`.
+            path: What the value is called, the first part of each finding's path.
+
+        Returns:
+            The redacted value, the same as :meth:`redact` gives, and the findings in the
+            order of the value: each rule once for each path, none when nothing was taken.
+        """
+        budget = self.policy.max_total_bytes if budget_bytes is None else budget_bytes
+        try:
+            walk = ListeningWalk(ListeningRules(self.policy), max(MIN_BUDGET_BYTES, budget), path)
+            result = walk.value(value)
+        except Exception:  # noqa: BLE001 -- rim: as in redact
+            return _UNREADABLE, []
+        return (_UNREADABLE, []) if result is NO_ROOM else (result, walk.findings())
+
+    def explain_text(
+        self,
+        text: str,
+        *,
+        max_bytes: int | None = None,
+        keep: Literal["head", "tail"] = "head",
+        path: str = "",
+    ) -> tuple[str, list[Finding]]:
+        """Redact as :meth:`redact_text` does, and tell which rule took how many parts.
+
+        Args:
+            text: As for :meth:`redact_text`.
+            max_bytes: As for :meth:`redact_text`.
+            keep: As for :meth:`redact_text`.
+            path: What the text is called, the path of each finding.
+        """
+        cap = self.policy.max_string_bytes if max_bytes is None else max_bytes
+        try:
+            texts = ListeningRules(self.policy).texts
+            safe = texts.redact(read_text(text), max(MIN_CAP_BYTES, cap), keep)
+        except Exception:  # noqa: BLE001 -- rim: as in redact_text
+            return _UNREADABLE, []
+        counts = Counter(texts.taken)
+        return safe, [Finding(path, rule, count) for rule, count in counts.items()]
 
     def redact_name(self, text: str, *, max_chars: int = 200) -> str:
         """Return a short recurring name (task, queue, worker) that may leave the process.

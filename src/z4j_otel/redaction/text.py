@@ -15,12 +15,13 @@ tracebacks, whose deepest frames come last; it cuts at the start of a line.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from typing import Final, Literal
 
 from z4j_otel.redaction import patterns
 from z4j_otel.redaction.assignments import TRUNCATED, add_assignment_spans, may_hold_assignment
 from z4j_otel.redaction.keys import KeyRules
-from z4j_otel.redaction.policy import REDACTED, RedactionPolicy, compile_patterns
+from z4j_otel.redaction.policy import MARKER, REDACTED, RedactionPolicy, compile_patterns
 
 __all__ = ["MIN_CAP_BYTES", "TextRules", "utf8_length"]
 
@@ -37,6 +38,8 @@ _SPACE: Final = re.compile(r"\s")
 _LEADING_MARKER: Final = re.compile(TRUNCATED.pattern + r"\n")
 _TRAILING_MARKER: Final = re.compile(TRUNCATED.pattern + r"\Z")
 _MARKER_BYTES: Final = 48
+_MOST_MARKER_CHARS: Final = len("[REDACTED:0000]")
+_TRAILING_REDACTED: Final = re.compile(MARKER.pattern + r"\Z")
 
 
 class TextRules:
@@ -45,6 +48,7 @@ class TextRules:
     def __init__(self, policy: RedactionPolicy, keys: KeyRules) -> None:
         self._keys = keys
         self._defaults = policy.defaults_enabled
+        self._disabled = policy.disabled_rules
         self._extra = compile_patterns(
             "redaction_extra_value_patterns", policy.extra_value_patterns
         )
@@ -108,9 +112,25 @@ class TextRules:
             self._find(text, spans)
         elif self._keys.has_extra and may_hold_assignment(text):
             add_assignment_spans(text, text, self._keys, spans)
-        for pattern in self._extra:
-            spans.extend(found.span() for found in pattern.finditer(text))
-        return _fill(text, spans) if spans else text
+        for number, pattern in enumerate(self._extra, 1):
+            name = f"value:extra-{number}"
+            spans.extend((*found.span(), name) for found in pattern.finditer(text))
+        return self._fill(text, spans) if spans else text
+
+    def _fill(self, text: str, spans: patterns.Spans) -> str:
+        """Replace what the spans say; they are merged where they overlap or touch."""
+        if self._disabled:
+            spans = [span for span in spans if span[2] not in self._disabled]
+        pieces: list[str] = []
+        shown = 0
+        for start, end, rule in merge(spans):
+            pieces += (text[shown:start], self._take(text[start:end], rule))
+            shown = end
+        return "".join((*pieces, text[shown:]))
+
+    def _take(self, secret: str, rule: str) -> str:  # noqa: ARG002 -- for those who explain
+        """Return what stands in the place of what a rule has found."""
+        return REDACTED
 
     def _find(self, text: str, spans: patterns.Spans) -> None:
         folded = patterns.fold(text)
@@ -145,23 +165,19 @@ def replace_invalid(text: str) -> str:
     return text
 
 
-def _fill(text: str, spans: patterns.Spans) -> str:
-    spans.sort()
-    pieces: list[str] = []
-    shown = 0
-    start, end = spans[0]
-    for next_start, next_end in spans[1:]:
-        if next_start <= end:
-            end = max(end, next_end)
-        else:
+def merge(spans: patterns.Spans) -> Iterator[tuple[int, int, str]]:
+    """Yield the spans in order, as one those that overlap or touch, by the first one's rule."""
+    start, end, rule = 0, 0, ""
+    for next_start, next_end, next_rule in sorted(spans):
+        if next_start > end:
             if end > start:
-                pieces += (text[shown:start], REDACTED)
-                shown = end
-            start, end = next_start, next_end
+                yield start, end, rule
+            start, end, rule = next_start, next_end, next_rule
+        elif next_end > end:
+            rule = next_rule if next_start == start else rule
+            end = next_end
     if end > start:
-        pieces += (text[shown:start], REDACTED)
-        shown = end
-    return "".join((*pieces, text[shown:]))
+        yield start, end, rule
 
 
 def _open_window(text: str, cap_bytes: int, keep: str, dropped_bytes: int) -> tuple[str, int]:
@@ -177,7 +193,7 @@ def _open_window(text: str, cap_bytes: int, keep: str, dropped_bytes: int) -> tu
 
 def _drop_edge(text: str, keep: str) -> str:
     if keep == "head":
-        if text.endswith(REDACTED):
+        if _TRAILING_REDACTED.search(text):
             return text
         cut = max(0, len(text) - _OVERLAP_CHARS)
         return text[: _before_marker(text, cut)]
@@ -190,8 +206,17 @@ def _drop_edge(text: str, keep: str) -> str:
 
 
 def _before_marker(text: str, cut: int) -> int:
-    marker = text.find(REDACTED, max(0, cut - len(REDACTED) + 1), cut + len(REDACTED) - 1)
-    return marker if 0 <= marker < cut else cut
+    start, end = _marker_at(text, cut)
+    return start if end > cut else cut
+
+
+def _marker_at(text: str, place: int) -> tuple[int, int]:
+    """Return where the marker lies that holds ``place`` inside it; nothing where none does."""
+    first, last = max(0, place - _MOST_MARKER_CHARS + 1), place + _MOST_MARKER_CHARS
+    for marker in MARKER.finditer(text, first, last):
+        if marker.start() < place < marker.end():
+            return marker.span()
+    return place, place
 
 
 def _cut(text: str, cap_bytes: int, keep: str, dropped_bytes: int) -> str:
@@ -219,5 +244,4 @@ def _keep_end(text: str, room: int, keep: str) -> str:
     if line >= 0:
         return kept[line + 1 :]
     cut = len(text) - len(kept)
-    marker = _before_marker(text, cut)
-    return kept if marker == cut else text[marker + len(REDACTED) :]
+    return text[_marker_at(text, cut)[1] :]

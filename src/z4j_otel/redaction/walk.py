@@ -61,25 +61,26 @@ class Rules:
         self.policy = policy
         self.keys = KeyRules(policy)
         self.texts = TextRules(policy, self.keys)
-        self._known: dict[str, tuple[str, bool, int]] = {}
+        self.has_cards = policy.defaults_enabled and "value:card" not in policy.disabled_rules
+        self._known: dict[str, tuple[str, str, int]] = {}
 
     def is_known_harmless(self, key: str) -> bool:
         """Whether a key was met before, is shown as it is, and its value is not sensitive."""
         known = self._known.get(key)
         return known is not None and not known[1] and known[0] == key
 
-    def read_key(self, key: str) -> tuple[str, bool, int]:
-        """Return a key's safe form, whether its value is sensitive, and its JSON bytes."""
+    def read_key(self, key: str) -> tuple[str, str, int]:
+        """Return a key's safe form, the rule by which its value goes, and its JSON bytes."""
         known = self._known.get(key)
         if known is not None:
             return known
         if len(key) > MAX_KEY_CHARS:
-            return REDACTED, True, json_size(REDACTED)
+            return REDACTED, self.keys.rule_of(key), json_size(REDACTED)
         safe = self.texts.redact(key, _KEY_CAP_BYTES)
-        sensitive = self.keys.is_sensitive(key) or self.keys.is_sensitive(safe)
+        rule = self.keys.rule_of(key) or self.keys.rule_of(safe)
         if len(safe) > MAX_KEY_CHARS:
             safe = REDACTED
-        known = (safe, sensitive, json_size(safe))
+        known = (safe, rule, json_size(safe))
         if len(key) <= _CACHED_KEY_CHARS:
             if len(self._known) >= _MAX_CACHED:
                 self._known.clear()
@@ -120,6 +121,10 @@ class Walk:
             return self._text(leaf, unread_bytes)
         return self._integer(leaf) if kind is int else self._charge(leaf, _NUMBER_BYTES)
 
+    def _take(self, value: Any, rule: str) -> str:  # noqa: ARG002 -- for those who explain
+        """Return what stands in the place of a value that must go."""
+        return REDACTED
+
     def _charge(self, value: Any, size: int) -> Any:
         if size > self._room:
             return NO_ROOM
@@ -130,10 +135,10 @@ class Walk:
         size = abs(value)
         if (
             _CARD_INTS[0] <= size < _CARD_INTS[1]
-            and self._rules.policy.defaults_enabled
+            and self._rules.has_cards
             and is_card_number(str(size))
         ):
-            return self._text(REDACTED)
+            return self._text(self._take(size, "value:card"))
         return self._charge(value, 4 + size.bit_length() * 10 // 33)
 
     def _text(self, text: str, unread_bytes: int = 0) -> Any:
@@ -189,7 +194,8 @@ class Walk:
             if index == last:
                 self._room += _RESERVE_BYTES
             is_named = is_pair or (type(name) is str and name.startswith("--"))
-            shown = REDACTED if is_named and self._is_secret(name, item) else item
+            rule = self._rule_of_pair(name, item) if is_named else ""
+            shown = self._take(item, rule) if rule else item
             safe = NO_ROOM if index > last else self.value(shown, in_sequence=True)
             if safe is NO_ROOM:
                 note = f"[...{size - index} more items dropped]"
@@ -205,13 +211,13 @@ class Walk:
     def _mapping(self, items: list[tuple[Any, Any]], size: int) -> dict[str, Any]:
         out: dict[str, Any] = {}
         last = self._last_shown(items)
-        is_secret = size <= _FEW_ENTRIES and self._names_secret(items)
+        named_rule = self._rule_of_named(items) if size <= _FEW_ENTRIES else ""
         for index, (key, item) in enumerate(items):
             if index == last:
                 self._room += _RESERVE_BYTES
-            if is_secret and type(key) is str and key in _VALUE_KEYS:
-                item = REDACTED  # noqa: PLW2901 -- the entry's value, as it is shown
-            if index > last or not self._entry(out, key, item):
+            key = key if type(key) is str else _key_text(key)  # noqa: PLW2901 -- as it is shown
+            rule = named_rule if named_rule and key in _VALUE_KEYS else ""
+            if index > last or not self._entry(out, key, item, rule):
                 note = f"[...{size - index} more items dropped]"
                 name = _free_name(out, _DROPPED_KEY)
                 self._settle_marker(index == last, json_size(name) + json_size(note))
@@ -230,32 +236,35 @@ class Walk:
     def _settle_marker(self, is_reserve_back: bool, size: int) -> None:
         self._room += (0 if is_reserve_back else _RESERVE_BYTES) - size
 
-    def _entry(self, out: dict[str, Any], key: Any, item: Any) -> bool:
+    def _entry(self, out: dict[str, Any], key: str, item: Any, rule: str) -> bool:
         room = self._room
-        name, is_sensitive, size = self._rules.read_key(key if type(key) is str else _key_text(key))
+        name, own_rule, size = self._rules.read_key(key)
+        rule = rule or own_rule
         if name in out:
             name = _free_name(out, name)
             size = json_size(name)
         self._room -= size
-        safe = self.value(REDACTED if is_sensitive else item)
+        safe = self.value(self._take(item, rule) if rule else item)
         if safe is NO_ROOM or self._room < 0:
             self._room = room
             return False
         out[name] = safe
         return True
 
-    def _names_secret(self, items: list[tuple[Any, Any]]) -> bool:
-        """Tell whether one entry names a secret that another holds, as environments do."""
+    def _rule_of_named(self, items: list[tuple[Any, Any]]) -> str:
+        """Return by which rule one entry names a secret that another holds, or ""."""
         for key, name in items:
-            if type(key) is str and key in _NAME_KEYS and self._is_secret(name, REDACTED):
-                return True
-        return False
+            if type(key) is str and key in _NAME_KEYS:
+                rule = self._rule_of_pair(name, REDACTED)
+                if rule:
+                    return rule
+        return ""
 
-    def _is_secret(self, name: Any, item: Any) -> bool:
-        """Tell whether a pair inside a list is a secret, or what follows an option's name."""
+    def _rule_of_pair(self, name: Any, item: Any) -> str:
+        """Return by which rule an item must go because of the one before it, or ""."""
         if type(name) is not str or len(name) > _PAIR_NAME_CHARS or is_plain(item):
-            return False
-        return self._rules.keys.is_sensitive(name)
+            return ""
+        return self._rules.keys.rule_of(name)
 
 
 def is_plain(value: Any) -> bool:
