@@ -16,25 +16,32 @@ from typing import Final
 
 from z4j_otel.redaction.keys import MAX_KEY_CHARS, NAME_STEMS, KeyRules
 from z4j_otel.redaction.patterns import Spans
+from z4j_otel.redaction.phrases import find_phrase, is_no_secret
 from z4j_otel.redaction.policy import MARKER
 
-__all__ = ["TRUNCATED", "add_assignment_spans", "may_hold_assignment"]
+__all__ = ["TRUNCATED", "add_assignment_spans", "may_hold_name"]
 
 TRUNCATED: Final = re.compile(r"\[\.\.\.(\d{1,20}) more bytes truncated\]")
 """The marker of a string that was cut."""
 
+_ANY_STEM: Final = re.compile("|".join(NAME_STEMS))
+_FEW_CHARS: Final = 256
 _NAME: Final = re.compile(r"[\w.\-]+")
 _NAME_REVERSED: Final = re.compile(r"[\w.\-]*")
+_ENCODED: Final = r"%2[27]|&(?:quot|\#3[49]|\#x2[27]|apos);"
 _SEPARATOR: Final = re.compile(
-    r"(?:[ ](key|keys|number|code|string))?\\*[\"'`]?\]?"
-    r"[ \t]{0,8}(?:=>|={1,3}|!=|:=|:(?!//))[ \t]{0,8}",
+    rf"(?:[ ](key|keys|number|code|string))?\\*(?:[\"'`]|{_ENCODED})?\]?"
+    r"[ \t]{0,8}(?:=>|={1,3}|!=|:=|:(?!//)|%3[ad])[ \t]{0,8}",
     re.IGNORECASE,
 )
-_LIST_SEPARATOR: Final = re.compile(r"\\*[\"']?,?[ \t]{1,8}(?=[ub]?\\*[\"']|\w)")
-_LIST_OPENING: Final = re.compile(r"\([ub]?\\{0,8}[\"']\Z")
-_LIST_HINTS: Final = ("--", "('", "(b'", '("', "(\\", '(b"')
+_ENCODED_QUOTE: Final = re.compile(_ENCODED, re.IGNORECASE)
+_ENCODED_END: Final = re.compile(r"%26|&|\s|\Z", re.IGNORECASE)
+_LIST_SEPARATOR: Final = re.compile(r"\\*[\"']?(?:,[ \t]{0,8}|[ \t]{1,8})(?=[ub]?\\*[\"']|\w)")
+_LIST_OPENING: Final = re.compile(r"([(\[])[ub]?\\{0,8}[\"']\Z")
+_PAIR_END: Final = re.compile(r"\\*[\"']?\s{0,4}[)\]]")
 _LIST_OPENING_CHARS: Final = 11
 _MAX_NAME_CHARS: Final = MAX_KEY_CHARS
+_ESCAPED_CHARS: Final = 2
 _TAG_END: Final = re.compile(r"(?:\s[^<>]{0,256}(?<!/))?>")
 _MAX_ELEMENT_CHARS: Final = 4096
 _CLOSING_TAG: Final = re.compile(r"</(?:[\w.\-]{1,64}:)?([\w.\-]{1,256})")
@@ -65,9 +72,9 @@ _NEXT_WORD: Final = re.compile(r"[ \t]+(?=[^\s\"'`])")
 _MAX_PIECES: Final = 16
 
 
-def may_hold_assignment(text: str) -> bool:
-    """Tell quickly whether :func:`add_assignment_spans` could find anything."""
-    return "=" in text or ":" in text or "</" in text or any(hint in text for hint in _LIST_HINTS)
+def may_hold_name(folded: str) -> bool:
+    """Tell quickly of a short text whether it holds a sensitive name."""
+    return len(folded) > _FEW_CHARS or _ANY_STEM.search(folded) is not None
 
 
 def add_assignment_spans(text: str, folded: str, rules: KeyRules, spans: Spans) -> None:
@@ -83,18 +90,45 @@ def add_assignment_spans(text: str, folded: str, rules: KeyRules, spans: Spans) 
     for start, end in _find_names(text, folded, every=rules.has_extra):
         if start < done:
             continue
-        element = _find_element(text, start, end)
-        if element and _is_sensitive(text, start, text[start:end], rules):
-            spans.append((*element, "text:element"))
-            done = element[1]
-            continue
-        position, name = _read_separator(text, start, end)
-        if position and _is_sensitive(text, start, name, rules):
-            is_header = ":" in text[end:position] and bool(_HEADER_NAMES.search(name))
-            value_start, value_end = _find_value(text, position, is_header)
-            if value_end > value_start:
-                spans.append((value_start, value_end, _rule_name(text, end, position, is_header)))
-                done = value_end
+        span = _find_named_value(text, folded, start, end, rules)
+        if span and span[1] > span[0]:
+            spans.append(span)
+            done = span[1]
+
+
+def _find_named_value(
+    text: str, folded: str, start: int, end: int, rules: KeyRules
+) -> tuple[int, int, str] | None:
+    """Return the place of the value that belongs to the name at ``start``, and the rule."""
+    if text.startswith("%", start - 1) and start:
+        start += _ESCAPED_CHARS
+    position, name = _read_separator(text, start, end)
+    rule = _rule_of(text, start, name or text[start:end], rules)
+    if not rule:
+        return None
+    if position:
+        return _find_assigned(text, end, position, name, rule)
+    element = _find_element(text, start, end)
+    if element:
+        return (*element, "text:element")
+    phrase = find_phrase(text, folded, start, end, rule)
+    if phrase and phrase[1] < 0:
+        return (*_find_value(text, phrase[0], False), phrase[2])
+    return phrase
+
+
+def _find_assigned(
+    text: str, end: int, position: int, name: str, rule: str
+) -> tuple[int, int, str] | None:
+    separator = text[end:position]
+    is_header = ":" in separator and bool(_HEADER_NAMES.search(name))
+    value_start, value_end = _find_value(text, position, is_header)
+    if is_no_secret(text[value_start:value_end], separator, rule):
+        return None
+    if is_header:
+        return value_start, value_end, "text:header"
+    has_sign = "=" in separator or ":" in separator or "%" in separator
+    return value_start, value_end, "text:assignment" if has_sign else "text:option"
 
 
 def _find_names(text: str, folded: str, *, every: bool) -> Iterator[tuple[int, int]]:
@@ -133,36 +167,39 @@ def _find_element(text: str, start: int, end: int) -> tuple[int, int] | None:
     return None if is_done else (opening.end(), at)
 
 
-def _rule_name(text: str, end: int, position: int, is_header: bool) -> str:
-    if is_header:
-        return "text:header"
-    has_sign = "=" in text[end:position] or ":" in text[end:position]
-    return "text:assignment" if has_sign else "text:option"
-
-
 def _read_separator(text: str, start: int, end: int) -> tuple[int, str]:
     """Return where the value of the name at ``start`` begins, or 0; and the whole name."""
     separator = _SEPARATOR.match(text, end)
     if separator:
         name = text[start : separator.end(1) if separator.group(1) else end]
         return separator.end(), name
-    opening = text[max(0, start - _LIST_OPENING_CHARS) : start]
-    if text.startswith("--", start) or _LIST_OPENING.search(opening):
-        separator = _LIST_SEPARATOR.match(text, end)
-        if separator:
-            return separator.end(), text[start:end]
-    return 0, ""
+    is_option = text.startswith("--", start)
+    before = text[max(0, start - _LIST_OPENING_CHARS) : start]
+    opening = None if is_option else _LIST_OPENING.search(before)
+    if not is_option and not opening:
+        return 0, ""
+    separator = _LIST_SEPARATOR.match(text, end)
+    if separator is None or (
+        opening and opening.group(1) == "[" and not _is_pair(text, separator.end())
+    ):
+        return 0, ""
+    return separator.end(), text[start:end]
 
 
-def _is_sensitive(text: str, start: int, name: str, rules: KeyRules) -> bool:
+def _is_pair(text: str, position: int) -> bool:
+    """Tell whether a list ends with the value at ``position``; names come in lists, too."""
+    _, end = _find_value(text, position, False)
+    return _PAIR_END.match(text, end) is not None
+
+
+def _rule_of(text: str, start: int, name: str, rules: KeyRules) -> str:
     if name.endswith(".py"):
-        return False
-    if rules.is_sensitive(name[-_MAX_NAME_CHARS:]):
-        return True
-    if name.lower() not in _SECOND_WORDS:
-        return False
+        return ""
+    rule = rules.rule_of(name[-_MAX_NAME_CHARS:])
+    if rule or name.lower() not in _SECOND_WORDS:
+        return rule
     before = _WORD_BEFORE.search(text[max(0, start - 24) : start])
-    return before is not None and rules.is_sensitive(f"{before.group(1)} {name}")
+    return rules.rule_of(f"{before.group(1)} {name}") if before else ""
 
 
 def _find_value(text: str, position: int, is_header: bool) -> tuple[int, int]:
@@ -171,9 +208,16 @@ def _find_value(text: str, position: int, is_header: bool) -> tuple[int, int]:
     opening = _OPENING.match(text, position)
     if opening:
         return opening.end(), _find_closing_quote(text, opening)
+    encoded = _ENCODED_QUOTE.match(text, position)
+    if encoded:
+        closing = text.find(encoded.group(), encoded.end())
+        return encoded.end(), closing if closing >= 0 else len(text)
     if is_header:
         header = _HEADER.match(text, position)
         return position, header.end() if header else position
+    if text.startswith("%", position - 3):
+        closing_match = _ENCODED_END.search(text, position)
+        return position, closing_match.start() if closing_match else len(text)
     return position, _find_bare_end(text, position)
 
 

@@ -93,17 +93,19 @@ class ListeningWalk(Walk):
         """Return what was taken, each rule once for each path."""
         return [Finding(*place, count) for place, count in Counter(self.taken).items()]
 
-    def value(self, value: Any, in_sequence: bool = False) -> Any:
-        """Note the index of an item; forget what was taken from a value that is dropped."""
-        if in_sequence:
-            place = self._path[-1]
-            assert isinstance(place, int)
-            self._path[-1] = place + 1
+    def value(self, value: Any) -> Any:
+        """Forget what was taken from a value that is dropped."""
         before = len(self.taken)
-        result = super().value(value, in_sequence)
+        result = super().value(value)
         if result is NO_ROOM:
             del self.taken[before:]
         return result
+
+    def _item(self, value: Any) -> Any:
+        place = self._path[-1]
+        assert isinstance(place, int)
+        self._path[-1] = place + 1
+        return self.value(value)
 
     def _take(self, value: Any, rule: str) -> str:
         # The place is known when the marker is shown.
@@ -116,10 +118,10 @@ class ListeningWalk(Walk):
         self._taken = ""
         return safe
 
-    def _sequence(self, items: list[Any], size: int, in_sequence: bool) -> list[Any]:
+    def _sequence(self, items: list[Any], size: int) -> list[Any]:
         self._path.append(-1)
         try:
-            return super()._sequence(items, size, in_sequence)
+            return super()._sequence(items, size)
         finally:
             self._path.pop()
 

@@ -44,7 +44,8 @@ KEY_RULES: Final = (
     KeyRule(
         "key:password",
         "passw(?:or)?d | passphrase | passwort | passcode | passkey | pwd(?=_|$)"
-        "| (?:^|_)pass$ | (?:^|_)pw(?=_|$)",
+        "| (?:^|_)(?:db|user|pg|my|root|admin|smtp|ftp|mail|login|proxy|redis)?pass$"
+        "| (?:^|_)(?:pw|psw|psk)(?=_|$) | mnemonic | seed_?phrase",
     ),
     KeyRule("key:secret", "secret(?!ar(?:y|ies|ial|iat)|ion|ed|es(?:_|$))"),
     KeyRule(
@@ -60,9 +61,10 @@ KEY_RULES: Final = (
     ),
     KeyRule(
         "key:token",
-        rf"token(?=_|$) | (?:^|_)(?:{_OWNERS_OF_PLURAL})_?tokens(?=_|$) | ^tokens$"
-        "| (?:^|_)(?:jwt|t?otp)(?=_|$)",
+        rf"token(?=_|$) | (?:^|_)(?:{_OWNERS_OF_PLURAL})_?tokens(?=_|$)"
+        "| (?:^|_)(?:jwt|t?otp)(?=_|$) | code_?verifier | client_?assertion | saml_?response",
     ),
+    KeyRule("key:tokens", "^tokens$"),
     KeyRule(
         "key:card",
         "credit_?card | (?:^|_)card_?(?:number|num|no)(?=_|$) | (?:^|_)(?:cvv2?|cvc2?)(?=_|$)"
@@ -79,6 +81,13 @@ _TOKEN_OF_OTHER_KIND: Final = re.compile(
     r"expired|expiration|expiry|index|lang|len|length|limit|max|min|num|page|pagination|per|"
     r"position|rate|size|total|ttl|type|types|uri|url|usage|used)(?=_|$)"
 )
+
+_ABOUT_IT: Final = re.compile(
+    r"(?:^|_)(?:sent|at|count|len|length|changed|required|policy|strength|enabled|attempts|age|days|"
+    r"valid|verified|expires?|expired|expiry|hasher|hashers|validators?|name|names|file|path|dir|arn)$"
+    r"|^(?:is|has|had|needs|requires?|can|should|must|no|num|min|max|forgot)_"
+)
+"""Names that speak about a secret and do not hold it: ``has_password``, ``secret_name``."""
 
 NAME_STEMS: Final = (
     "pass",
@@ -105,6 +114,13 @@ NAME_STEMS: Final = (
     "pw",
     "bearer",
     "signature",
+    "psw",
+    "psk",
+    "mnemonic",
+    "phrase",
+    "verifier",
+    "assertion",
+    "saml",
 )
 """Lower-case pieces of which every sensitive name holds at least one."""
 
@@ -150,7 +166,7 @@ class KeyRules:
 
     def _decide(self, key: str) -> str:
         snake = to_snake(key)
-        if self._defaults and _SENSITIVE.search(snake):
+        if self._defaults and _SENSITIVE.search(snake) and not _ABOUT_IT.search(snake):
             for rule in KEY_RULES:
                 if rule.name not in self._disabled and _applies(rule, snake):
                     return rule.name

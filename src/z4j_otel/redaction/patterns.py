@@ -12,9 +12,12 @@ brain's rules ignore case the way ``re.IGNORECASE`` does.
 
 from __future__ import annotations
 
+import binascii
 import re
 from functools import cache
 from typing import Final, NamedTuple
+
+from z4j_otel.redaction.policy import MARKER
 
 __all__ = [
     "TOKEN_RULES",
@@ -22,7 +25,10 @@ __all__ = [
     "TokenRule",
     "add_card_and_ssn_spans",
     "add_email_spans",
+    "add_login_spans",
     "add_pem_spans",
+    "add_putty_spans",
+    "add_query_spans",
     "add_token_spans",
     "add_url_spans",
     "fold",
@@ -53,6 +59,11 @@ def _compiled(pattern: str) -> re.Pattern[str]:
 
 _START: Final = r"(?<![^\W_])"
 
+_AFTER_AWS_ID: Final = r"(?:[\s:,;\"'/|=]{1,8}[a-z0-9/+]{40}(?![\w/+=]))?"
+"""The secret key, where it stands beside the id of the key."""
+
+_NO_MARKER: Final = r"(?!\[REDACTED)"
+
 TOKEN_RULES: Final = (
     TokenRule("value:bearer", "bearer", r"bearer\s+[\w.~+/=\-]{16,}"),
     TokenRule("value:stripe", "k_live_", r"[spr]k_live_[a-z0-9]{16,}", 1),
@@ -71,8 +82,8 @@ TOKEN_RULES: Final = (
     ),
     TokenRule("value:npm", "npm_", r"npm_[a-z0-9]{20,}"),
     TokenRule("value:pypi", "pypi-", r"pypi-[\w\-]{20,}"),
-    TokenRule("value:aws", "akia", r"akia[0-9a-z]{16,}"),
-    TokenRule("value:aws", "asia", r"asia[0-9a-z]{16,}"),
+    TokenRule("value:aws", "akia", rf"akia[0-9a-z]{{16,}}{_AFTER_AWS_ID}"),
+    TokenRule("value:aws", "asia", rf"asia[0-9a-z]{{16,}}{_AFTER_AWS_ID}"),
     TokenRule("value:google", "aiza", r"aiza[\w\-]{30,}"),
     TokenRule("value:google", "ya29.", r"ya29\.[\w\-]{16,}"),
     TokenRule("value:google", "gocspx-", r"gocspx-[\w\-]{16,}"),
@@ -89,26 +100,45 @@ TOKEN_RULES: Final = (
     TokenRule("value:vault", "hvs.", rf"{_START}hvs\.[\w\-]{{20,}}"),
     TokenRule("value:age", "age-secret-key-1", r"age-secret-key-1[a-z0-9]{30,}"),
     TokenRule("value:discord", "api/webhooks/", r"api/webhooks/\d+/[\w\-]{20,}"),
+    TokenRule("value:django", "django-insecure-", r"django-insecure-[^\s\"']{20,}"),
+    TokenRule("text:sql", "identified by ", rf"(?<=['\"]){_NO_MARKER}[^'\"\s]{{1,256}}", -15),
+    TokenRule("text:command", "auth ", rf"(?-i:(?<=AUTH )){_NO_MARKER}(?=\S*\d)[^\s\"']{{6,}}", -5),
     TokenRule("value:telegram", ":aa", r"(?<=\d{8}):aa[\w\-]{30,}"),
 )
 """The built-in rules for tokens that begin with a mark of their vendor."""
 _MIN_TOKEN_CHARS: Final = 8
 """Shorter texts cannot hold a token; the shortest is the web token ``eyJa.b.c``."""
-_ANY_NEEDLE: Final = re.compile("|".join(re.escape(r.needle) for r in TOKEN_RULES) + "|eyj")
+_ANY_NEEDLE: Final = re.compile("|".join(re.escape(r.needle) for r in TOKEN_RULES) + "|eyj|basic")
 _FEW_CHARS: Final = 128
 """Up to here one look for all needles at once is quicker than one for each (0.3 against 5 µs
 for a word or two, 3 against 7 µs for a line), beyond 512 characters it is slower."""
 
+_BASIC: Final = re.compile(r"basic\s{1,4}([a-z0-9+/]{6,}={0,2})", re.IGNORECASE)
+_MOST_LOGIN_CHARS: Final = 1024
 _WEB_TOKEN: Final = re.compile(r"eyJ[\w\-]*(?:\.[\w\-]+)*", re.IGNORECASE)
 _WEB_TOKEN_HEADERS: Final = ("eyJhbGciO", "eyJ0eXAiO", "eyJraWQiO", "eyJlbmMiO", "eyJjdHkiO")
 
 _PEM_BEGIN: Final = re.compile(
-    r"-----BEGIN [A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)?-----", re.IGNORECASE
+    r"----[- ]BEGIN [A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)?[- ]----", re.IGNORECASE
 )
-_PEM_END: Final = re.compile(r"-----END [A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)?-----", re.IGNORECASE)
+_PEM_END: Final = re.compile(
+    r"----[- ]END [A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)?[- ]----", re.IGNORECASE
+)
+_PUTTY_KEY: Final = re.compile(r"private-lines:[^\n\\]*(?:\\?\s|\\[rn])*", re.IGNORECASE)
+_PUTTY_END: Final = re.compile(r"private-(?:mac|hash):\s*\w*", re.IGNORECASE)
 _PEM_BODY: Final = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/=\\ \r\n\t"
 
 _USER_INFO: Final = re.compile(r"[^\s/?#\"'<>]*@")
+_QUERY_NAMES: Final = ("sig=", "signature=", "?key=", "&key=", "code=")
+_QUERY: Final = re.compile(
+    r"(?:(?<![\w.\-])sig=|[?&][\w\-]{0,20}signature=)([\w%+/=.\-]{10,})"
+    r"|[?&](?:key|code)=(?=[^&\s]{0,40}\d)([\w%+/=.\-]{16,})",
+    re.IGNORECASE,
+)
+_LOGIN: Final = re.compile(
+    r"(?<![\w:/@.+\-])[\w.+\-]{1,64}:([^\s:@/'\"<>\[\]]{3,128})@[\w.\-]{1,128}:\d{2,5}(?!\d)"
+    r"|thin:\w{1,64}/([^\s@/'\"\[\]]{1,128})@"
+)
 _SPACE: Final = re.compile(r"\s")
 _PORT: Final = re.compile(r"//|\d{1,5}(?=[/?#\"'\s,;)\]}]|\Z)")
 _DATABASE: Final = re.compile(
@@ -163,6 +193,20 @@ def add_token_spans(text: str, folded: str, spans: Spans) -> None:
             if match:
                 spans.append((*match.span(), name))
             at = folded.find(needle, match.end() if match else at + 1)
+    _add_login_header_spans(text, folded, spans)
+    _add_web_token_spans(text, folded, spans)
+
+
+def _add_login_header_spans(text: str, folded: str, spans: Spans) -> None:
+    at = folded.find("basic")
+    while at >= 0:
+        basic = _BASIC.match(text, at)
+        if basic and _is_login(basic.group(1)):
+            spans.append((*basic.span(1), "value:basic"))
+        at = folded.find("basic", basic.end() if basic else at + 1)
+
+
+def _add_web_token_spans(text: str, folded: str, spans: Spans) -> None:
     at = folded.find("eyj")
     while at >= 0:
         match = _WEB_TOKEN.match(text, at)
@@ -173,6 +217,14 @@ def add_token_spans(text: str, folded: str, spans: Spans) -> None:
         at = folded.find("eyj", match.end())
 
 
+def _is_login(encoded: str) -> bool:
+    # Precise where a look would not be: "basic authorization" is no login.
+    try:
+        return b":" in binascii.a2b_base64(encoded[:_MOST_LOGIN_CHARS])
+    except ValueError:
+        return False
+
+
 def _is_web_token(run: str) -> bool:
     # The signature may be missing because the text was cut, or because there is none.
     return run.count(".") > 1 or ".eyJ" in run or run.startswith(_WEB_TOKEN_HEADERS)
@@ -180,7 +232,7 @@ def _is_web_token(run: str) -> bool:
 
 def add_pem_spans(text: str, folded: str, spans: Spans) -> None:
     """Find private key blocks, also those whose begin or end has been cut off."""
-    at = folded.find("-----begin")
+    at = _find_begin(folded, 0)
     first = at if at >= 0 else len(text)
     while at >= 0:
         begin = _PEM_BEGIN.match(text, at)
@@ -189,11 +241,46 @@ def add_pem_spans(text: str, folded: str, spans: Spans) -> None:
             spans.append((at, end.end() if end else len(text), "value:private-key"))
             if end is None:
                 break
-        at = folded.find("-----begin", end.end() if end else at + 1)
-    orphan = _PEM_END.search(text, 0, first) if "-----end" in folded else None
+        at = _find_begin(folded, end.end() if end else at + 1)
+    orphan = _PEM_END.search(text, 0, first) if "end" in folded else None
     if orphan:
         start = len(text[: orphan.start()].rstrip(_PEM_BODY))
         spans.append((start, orphan.end(), "value:private-key"))
+
+
+def _find_begin(folded: str, start: int) -> int:
+    # The commercial SSH writes four dashes and a blank.
+    begin = folded.find("begin ", start)
+    while begin >= 0 and folded[max(start, begin - 5) : begin] not in ("-----", "---- "):
+        begin = folded.find("begin ", begin + 6)
+    return begin - 5 if begin >= 0 else -1
+
+
+def add_putty_spans(text: str, folded: str, spans: Spans) -> None:
+    """Find the private part of PuTTY's key files, also where the end has been cut off."""
+    at = folded.find("private-lines:")
+    while at >= 0:
+        begin = _PUTTY_KEY.match(text, at)
+        start = begin.end() if begin else at
+        end = _PUTTY_END.search(text, start)
+        stop = end.end() if end else len(text)
+        if not MARKER.match(text, start):
+            spans.append((start, stop, "value:private-key"))
+        at = folded.find("private-lines:", stop)
+
+
+def add_query_spans(text: str, folded: str, spans: Spans) -> None:
+    """Find signatures and codes in query strings, which open what the URL names."""
+    at = min((at for name in _QUERY_NAMES if (at := folded.find(name)) >= 0), default=-1)
+    if at >= 0:
+        for match in _QUERY.finditer(text, max(0, at - 8)):
+            spans.append((*match.span(match.lastindex or 0), "text:query"))
+
+
+def add_login_spans(text: str, spans: Spans) -> None:
+    """Find passwords of ``name:password@host:port`` without a scheme before it."""
+    for match in _LOGIN.finditer(text):
+        spans.append((*match.span(match.lastindex or 0), "value:login"))
 
 
 def add_url_spans(text: str, spans: Spans) -> None:

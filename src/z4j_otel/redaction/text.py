@@ -19,7 +19,12 @@ from collections.abc import Iterator
 from typing import Final, Literal
 
 from z4j_otel.redaction import patterns
-from z4j_otel.redaction.assignments import TRUNCATED, add_assignment_spans, may_hold_assignment
+from z4j_otel.redaction.assignments import (
+    TRUNCATED,
+    add_assignment_spans,
+    may_hold_name,
+)
+from z4j_otel.redaction.commandlines import add_command_spans
 from z4j_otel.redaction.keys import KeyRules
 from z4j_otel.redaction.policy import MARKER, REDACTED, RedactionPolicy, compile_patterns
 
@@ -110,7 +115,7 @@ class TextRules:
         spans: patterns.Spans = []
         if self._defaults:
             self._find(text, spans)
-        elif self._keys.has_extra and may_hold_assignment(text):
+        elif self._keys.has_extra:
             add_assignment_spans(text, text, self._keys, spans)
         for number, pattern in enumerate(self._extra, 1):
             name = f"value:extra-{number}"
@@ -138,12 +143,18 @@ class TextRules:
         if "@" in text:
             if "://" in text:
                 patterns.add_url_spans(text, spans)
+            patterns.add_login_spans(text, spans)
             patterns.add_email_spans(text, spans)
         if len(text) >= _MIN_DIGITS:
             patterns.add_card_and_ssn_spans(text, spans)
-            if "-----" in text:
+            if "----" in text:
                 patterns.add_pem_spans(text, folded, spans)
-        if may_hold_assignment(text):
+            if "private-lines:" in folded:
+                patterns.add_putty_spans(text, folded, spans)
+            if "=" in text:
+                patterns.add_query_spans(text, folded, spans)
+            add_command_spans(text, folded, spans)
+        if may_hold_name(folded) or self._keys.has_extra:
             add_assignment_spans(text, folded, self._keys, spans)
 
 

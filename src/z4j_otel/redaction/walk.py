@@ -15,6 +15,8 @@ from itertools import islice
 from json.encoder import encode_basestring
 from typing import Any, Final
 
+from z4j_otel.redaction.commandlines import RULE as COMMAND_RULE
+from z4j_otel.redaction.commandlines import secret_arguments
 from z4j_otel.redaction.keys import MAX_KEY_CHARS, KeyRules
 from z4j_otel.redaction.leaves import read_leaf, read_text
 from z4j_otel.redaction.patterns import is_card_number
@@ -38,8 +40,14 @@ _SMALL_BYTES: Final = 8
 _NUMBER_BYTES: Final = 26
 _PAIR_NAME_CHARS: Final = 64
 _FEW_ENTRIES: Final = 8
-_NAME_KEYS: Final = frozenset({"name", "Name", "key", "Key"})
-_VALUE_KEYS: Final = frozenset({"value", "Value"})
+_NAME_KEYS: Final = frozenset(
+    form
+    for word in ("name", "key", "field", "header", "param", "parameter", "variable", "option")
+    for form in (word, word.capitalize(), word.upper())
+)
+_VALUE_KEYS: Final = frozenset(
+    form for word in ("value", "val", "content") for form in (word, word.capitalize(), word.upper())
+)
 _CONTAINERS: Final = (dict, list, tuple, set, frozenset)
 _TYPE_FIELDS: Final = type.__dict__["__dict__"]
 
@@ -62,6 +70,7 @@ class Rules:
         self.keys = KeyRules(policy)
         self.texts = TextRules(policy, self.keys)
         self.has_cards = policy.defaults_enabled and "value:card" not in policy.disabled_rules
+        self.has_commands = policy.defaults_enabled and COMMAND_RULE not in policy.disabled_rules
         self._known: dict[str, tuple[str, str, int]] = {}
 
     def is_known_harmless(self, key: str) -> bool:
@@ -106,7 +115,7 @@ class Walk:
         self._max_items = rules.policy.max_items
         self._max_string = rules.policy.max_string_bytes
 
-    def value(self, value: Any, in_sequence: bool = False) -> Any:
+    def value(self, value: Any) -> Any:
         """Return the redacted value, or :data:`NO_ROOM`; charges what it takes."""
         kind = type(value)
         if kind is str:
@@ -114,12 +123,15 @@ class Walk:
         if is_plain(value):
             return self._charge(value, _SMALL_BYTES)
         if issubclass(kind, _CONTAINERS):
-            return self._container(value, kind, in_sequence)
+            return self._container(value, kind)
         leaf, unread_bytes = read_leaf(value, self._max_string)
         kind = type(leaf)
         if kind is str:
             return self._text(leaf, unread_bytes)
         return self._integer(leaf) if kind is int else self._charge(leaf, _NUMBER_BYTES)
+
+    # Those who listen know an item from a value; here they are one, at no call's price.
+    _item = value
 
     def _take(self, value: Any, rule: str) -> str:  # noqa: ARG002 -- for those who explain
         """Return what stands in the place of a value that must go."""
@@ -154,7 +166,7 @@ class Walk:
                 return safe
         return NO_ROOM  # pragma: no cover -- a sixth always fits; kept for extra patterns
 
-    def _container(self, value: Any, kind: type, in_sequence: bool) -> Any:
+    def _container(self, value: Any, kind: type) -> Any:
         if len(self._open) >= self._rules.policy.max_depth:
             return self._text(_TOO_DEEP)
         if id(value) in self._open:
@@ -178,25 +190,31 @@ class Walk:
                 base: Any = set if issubclass(kind, set) else frozenset
                 size = base.__len__(value)
                 items = list(islice(base.__iter__(value), self._max_items + 1))
-            return self._sequence(items, size, in_sequence)
+            return self._sequence(items, size)
         finally:
             self._open.pop()
 
     def _slice(self) -> slice:
         return slice(0, self._max_items + 1)
 
-    def _sequence(self, items: list[Any], size: int, in_sequence: bool) -> list[Any]:
+    def _sequence(self, items: list[Any], size: int) -> list[Any]:
         out: list[Any] = []
         last = self._last_shown(items)
-        is_pair = in_sequence and size == 2  # noqa: PLR2004 -- a name and a value
+        is_pair = size == 2  # noqa: PLR2004 -- a name and a value
+        hidden = secret_arguments(items) if self._rules.has_commands else {}
         name: Any = None
         for index, item in enumerate(items):
             if index == last:
                 self._room += _RESERVE_BYTES
             is_named = is_pair or (type(name) is str and name.startswith("--"))
             rule = self._rule_of_pair(name, item) if is_named else ""
-            shown = self._take(item, rule) if rule else item
-            safe = NO_ROOM if index > last else self.value(shown, in_sequence=True)
+            if rule:
+                shown: Any = self._take(item, rule)
+            elif index in hidden:
+                shown = item[: hidden[index]] + self._take(item[hidden[index] :], COMMAND_RULE)
+            else:
+                shown = item
+            safe = NO_ROOM if index > last else self._item(shown)
             if safe is NO_ROOM:
                 note = f"[...{size - index} more items dropped]"
                 self._settle_marker(index == last, json_size(note))
@@ -244,6 +262,8 @@ class Walk:
             name = _free_name(out, name)
             size = json_size(name)
         self._room -= size
+        if rule == "key:tokens" and type(item) in (int, float):
+            rule = ""
         safe = self.value(self._take(item, rule) if rule else item)
         if safe is NO_ROOM or self._room < 0:
             self._room = room

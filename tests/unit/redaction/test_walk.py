@@ -72,7 +72,7 @@ def test_named_tuples_keep_their_names() -> None:
 
 
 def test_lists_of_pairs_are_read_as_names_and_values() -> None:
-    """A pair inside a list whose first item is a sensitive name loses its second."""
+    """A pair whose first item is a sensitive name loses its second."""
     pairs = [("Authorization", "Basic x"), [b"cookie", b"x"], ("a", "b"), ("token", 5), (1, "x")]
     pairs += [("token", 1.5), ("n" * 300, "x")]
     assert Redactor().redact(pairs) == [
@@ -84,7 +84,8 @@ def test_lists_of_pairs_are_read_as_names_and_values() -> None:
         ["token", REDACTED],
         ["n" * 300, "x"],
     ]
-    assert Redactor().redact({"args": ["password", "x"]}) == {"args": ["password", "x"]}
+    assert Redactor().redact(("password", "x")) == ["password", REDACTED]
+    assert Redactor().redact(["password", "x", "y"]) == ["password", "x", "y"]
 
 
 def test_an_options_value_goes_with_its_name() -> None:
