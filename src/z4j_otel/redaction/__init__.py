@@ -6,8 +6,18 @@ belongs to translation and wire.
 
 from __future__ import annotations
 
+from z4j_otel.redaction.catalogue import RULES
+from z4j_otel.redaction.custom import REDACT, CustomRedactor
 from z4j_otel.redaction.findings import Finding
 from z4j_otel.redaction.policy import REDACTED, RedactionPolicy
 from z4j_otel.redaction.redactor import Redactor
 
-__all__ = ["REDACTED", "Finding", "RedactionPolicy", "Redactor"]
+__all__ = [
+    "REDACT",
+    "REDACTED",
+    "RULES",
+    "CustomRedactor",
+    "Finding",
+    "RedactionPolicy",
+    "Redactor",
+]

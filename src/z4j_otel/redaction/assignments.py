@@ -134,7 +134,10 @@ def _find_assigned(
 def _find_names(text: str, folded: str, *, every: bool) -> Iterator[tuple[int, int]]:
     """Yield the places of names, in order: every one, or those that hold a stem."""
     if every:
-        yield from (match.span() for match in _NAME.finditer(text))
+        # The marker is no name, whatever names the user has added.
+        for match in _NAME.finditer(text):
+            if match.group() != "REDACTED" or text[max(0, match.start() - 1)] != "[":
+                yield match.span()
         return
     hits = []
     for stem in NAME_STEMS:

@@ -10,13 +10,12 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from z4j_otel.redaction.paths import PathWalk
 from z4j_otel.redaction.policy import RedactionPolicy
 from z4j_otel.redaction.text import TextRules
-from z4j_otel.redaction.walk import NO_ROOM, Rules, Walk
+from z4j_otel.redaction.walk import NO_ROOM, Rules
 
 __all__ = ["Finding", "ListeningRules", "ListeningWalk"]
-
-_MOST_PART_CHARS = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,15 +75,14 @@ class ListeningRules(Rules):
         return self.texts.taken
 
 
-class ListeningWalk(Walk):
-    """A walk that knows where it is and notes what it takes."""
+class ListeningWalk(PathWalk):
+    """A walk that notes what it takes, and where."""
 
-    __slots__ = ("_listening", "_path", "_taken", "taken")
+    __slots__ = ("_listening", "_taken", "taken")
 
     def __init__(self, rules: ListeningRules, room_bytes: int, path: str) -> None:
-        super().__init__(rules, room_bytes)
+        super().__init__(rules, room_bytes, path)
         self._listening = rules
-        self._path: list[str | int] = [path] if path else []
         self._taken = ""
         self.taken: list[tuple[str, str]] = []
         """Path and rule of each part that was taken, in the order of the value."""
@@ -101,16 +99,13 @@ class ListeningWalk(Walk):
             del self.taken[before:]
         return result
 
-    def _item(self, value: Any) -> Any:
-        place = self._path[-1]
-        assert isinstance(place, int)
-        self._path[-1] = place + 1
-        return self.value(value)
+    def _note_answer(self, rule: str) -> None:
+        self._note([rule])
 
-    def _take(self, value: Any, rule: str) -> str:
+    def _take(self, value: Any, rule: str, name: str = "") -> str:
         # The place is known when the marker is shown.
         self._taken = rule
-        return super()._take(value, rule)
+        return super()._take(value, rule, name)
 
     def _text(self, text: str, unread_bytes: int = 0) -> Any:
         safe = super()._text(text, unread_bytes)
@@ -118,37 +113,16 @@ class ListeningWalk(Walk):
         self._taken = ""
         return safe
 
-    def _sequence(self, items: list[Any], size: int) -> list[Any]:
-        self._path.append(-1)
-        try:
-            return super()._sequence(items, size)
-        finally:
-            self._path.pop()
-
     def _entry(self, out: dict[str, Any], key: str, item: Any, rule: str) -> bool:
-        in_key = self._listening.rules_in_key(key)
-        self._path.append(self._rules.read_key(key)[0])
         before = len(self.taken)
-        try:
-            self._note(in_key)
-            is_kept = super()._entry(out, key, item, rule)
-        finally:
-            self._path.pop()
+        self._path.append(self._rules.read_key(key)[0])
+        self._note(self._listening.rules_in_key(key))
+        self._path.pop()
+        is_kept = super()._entry(out, key, item, rule)
         if not is_kept:
             del self.taken[before:]
         return is_kept
 
     def _note(self, rules: list[str]) -> None:
-        path = path_of(self._path)
+        path = self._where()
         self.taken += [(path, rule) for rule in rules]
-
-
-def path_of(parts: list[str | int]) -> str:
-    """Write a path as people read it."""
-    text = ""
-    for part in parts:
-        if isinstance(part, int):
-            text += f"[{part}]"
-        else:
-            text += f".{part[:_MOST_PART_CHARS]}" if text else part[:_MOST_PART_CHARS]
-    return text

@@ -8,10 +8,13 @@ from __future__ import annotations
 import re
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from difflib import get_close_matches
 from typing import Final
 
 from z4j_otel.errors import ConfigError
+from z4j_otel.redaction.catalogue import RULES
+from z4j_otel.redaction.custom import CustomRedactor
 
 __all__ = ["MARKER", "REDACTED", "RedactionPolicy", "compile_patterns"]
 
@@ -20,6 +23,8 @@ REDACTED: Final = "[REDACTED]"
 MARKER: Final = re.compile(r"\[REDACTED(?::[0-9a-f]{4})?\]")
 """The marker, also with a token."""
 
+_FIXED_RULE: Final = "key:too-long"
+"""A bound, like those below."""
 _BOUNDS: Final = {
     "max_string_bytes": (64, 1 << 20),
     "max_items": (2, 1_000_000),
@@ -47,6 +52,10 @@ class RedactionPolicy:
     disabled_rules: frozenset[str] = frozenset()
     """Names of built-in rules that do not apply, as docs/reference/redaction.md lists them.
     Where the brain has the same rule, it blanks the whole text instead."""
+    redactors: tuple[CustomRedactor, ...] = ()
+    """Code of the application that is asked first, about each single value."""
+    token_key: bytes = field(default=b"", repr=False)
+    """Key of the tokens in markers, from ``tokens.derive_key``; without it they have none."""
     max_string_bytes: int = 8000
     """UTF-8 bytes of one string, truncation marker included; the brain cuts at 8192."""
     max_items: int = 200
@@ -59,6 +68,16 @@ class RedactionPolicy:
     def __post_init__(self) -> None:
         compile_patterns("redaction_extra_key_patterns", self.extra_key_patterns)
         compile_patterns("redaction_extra_value_patterns", self.extra_value_patterns)
+        for rule in self.disabled_rules:
+            if rule not in RULES or rule == _FIXED_RULE:
+                near = "".join(
+                    f"; did you mean {name}?" for name in get_close_matches(rule, RULES, 1)
+                )
+                raise ConfigError(
+                    "redaction_disabled_rules",
+                    "redaction policy",
+                    f"expected names of rules as docs/reference/redaction.md lists them{near}",
+                )
         for name, (low, high) in _BOUNDS.items():
             if not low <= getattr(self, name) <= high:
                 raise ConfigError(

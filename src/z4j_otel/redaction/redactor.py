@@ -10,9 +10,11 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any, Final, Literal
 
+from z4j_otel.redaction.custom import ask
 from z4j_otel.redaction.findings import Finding, ListeningRules, ListeningWalk
 from z4j_otel.redaction.leaves import read_text
-from z4j_otel.redaction.policy import RedactionPolicy
+from z4j_otel.redaction.paths import PathWalk
+from z4j_otel.redaction.policy import REDACTED, RedactionPolicy
 from z4j_otel.redaction.text import MIN_CAP_BYTES
 from z4j_otel.redaction.walk import (
     MIN_BUDGET_BYTES,
@@ -41,11 +43,12 @@ class Redactor:
         self.policy = policy
         """The rules and bounds this redactor works by."""
         self._rules = Rules(policy)
-        self._few = min(_FEW_ITEMS, policy.max_items)
+        # Redactors of the application look at every value.
+        self._few = -1 if policy.redactors else min(_FEW_ITEMS, policy.max_items)
         self._has_room = policy.max_total_bytes >= _ROOM_BYTES
         self._names: dict[tuple[str, int], str] = {}
 
-    def redact(self, value: object, *, budget_bytes: int | None = None) -> Any:
+    def redact(self, value: object, *, budget_bytes: int | None = None, path: str = "") -> Any:
         """Return a JSON value that may leave the process.
 
         Args:
@@ -53,6 +56,7 @@ class Redactor:
                 looked into: an object becomes ``<module.Class>``.
             budget_bytes: Most bytes of the result as canonical JSON, at least 256;
                 None means the policy's ``max_total_bytes``.
+            path: What the value is called, for redactors of the application.
 
         Returns:
             None, bool, int, finite float, str, list, or dict with str keys. Where
@@ -64,10 +68,15 @@ class Redactor:
                 return small
         budget = self.policy.max_total_bytes if budget_bytes is None else budget_bytes
         try:
-            result = Walk(self._rules, max(MIN_BUDGET_BYTES, budget)).value(value)
+            result = self._walk(max(MIN_BUDGET_BYTES, budget), path).value(value)
         except Exception:  # noqa: BLE001 -- rim: a task must not fail because of its telemetry
             return _UNREADABLE
         return _UNREADABLE if result is NO_ROOM else result
+
+    def _walk(self, room_bytes: int, path: str) -> Walk:
+        if self.policy.redactors:
+            return PathWalk(self._rules, room_bytes, path)
+        return Walk(self._rules, room_bytes)
 
     def redact_small(self, value: object) -> list[Any] | dict[str, Any] | None:
         """Return a copy of a few small arguments that no rule could change, else None.
@@ -106,6 +115,7 @@ class Redactor:
         *,
         max_bytes: int | None = None,
         keep: Literal["head", "tail"] = "head",
+        path: str = "",
     ) -> str:
         """Return a text that may leave the process, each match replaced in its place.
 
@@ -115,13 +125,19 @@ class Redactor:
                 policy's ``max_string_bytes``.
             keep: The end that survives a cut: ``tail`` keeps a traceback's deepest
                 frames and starts at a whole line.
+            path: What the text is called, for redactors of the application.
         """
         cap = self.policy.max_string_bytes if max_bytes is None else max_bytes
         try:
-            plain = read_text(text)
+            plain, _ = self._ask(read_text(text), path)
             return self._rules.texts.redact(plain, max(MIN_CAP_BYTES, cap), keep)
         except Exception:  # noqa: BLE001 -- rim: extra patterns and exhausted memory end here
             return _UNREADABLE
+
+    def _ask(self, text: str, path: str) -> tuple[str, str]:
+        """Return what the application's redactors make of a text, and the rule's name."""
+        answer, rule = ask(self.policy.redactors, path, text)
+        return (answer if type(answer) is str else REDACTED), rule
 
     def explain(
         self, value: object, *, budget_bytes: int | None = None, path: str = ""
@@ -166,10 +182,11 @@ class Redactor:
         cap = self.policy.max_string_bytes if max_bytes is None else max_bytes
         try:
             texts = ListeningRules(self.policy).texts
-            safe = texts.redact(read_text(text), max(MIN_CAP_BYTES, cap), keep)
+            plain, rule = self._ask(read_text(text), path)
+            safe = texts.redact(plain, max(MIN_CAP_BYTES, cap), keep)
         except Exception:  # noqa: BLE001 -- rim: as in redact_text
             return _UNREADABLE, []
-        counts = Counter(texts.taken)
+        counts = Counter([rule, *texts.taken] if rule else texts.taken)
         return safe, [Finding(path, rule, count) for rule, count in counts.items()]
 
     def redact_name(self, text: str, *, max_chars: int = 200) -> str:

@@ -27,6 +27,7 @@ from z4j_otel.redaction.assignments import (
 from z4j_otel.redaction.commandlines import add_command_spans
 from z4j_otel.redaction.keys import KeyRules
 from z4j_otel.redaction.policy import MARKER, REDACTED, RedactionPolicy, compile_patterns
+from z4j_otel.redaction.tokens import marker_of
 
 __all__ = ["MIN_CAP_BYTES", "TextRules", "utf8_length"]
 
@@ -54,6 +55,7 @@ class TextRules:
         self._keys = keys
         self._defaults = policy.defaults_enabled
         self._disabled = policy.disabled_rules
+        self._token_key = policy.token_key
         self._extra = compile_patterns(
             "redaction_extra_value_patterns", policy.extra_value_patterns
         )
@@ -135,7 +137,7 @@ class TextRules:
 
     def _take(self, secret: str, rule: str) -> str:  # noqa: ARG002 -- for those who explain
         """Return what stands in the place of what a rule has found."""
-        return REDACTED
+        return marker_of(self._token_key, secret) if self._token_key else REDACTED
 
     def _find(self, text: str, spans: patterns.Spans) -> None:
         folded = patterns.fold(text)

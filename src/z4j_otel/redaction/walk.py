@@ -20,8 +20,9 @@ from z4j_otel.redaction.commandlines import secret_arguments
 from z4j_otel.redaction.keys import MAX_KEY_CHARS, KeyRules
 from z4j_otel.redaction.leaves import read_leaf, read_text
 from z4j_otel.redaction.patterns import is_card_number
-from z4j_otel.redaction.policy import REDACTED, RedactionPolicy
+from z4j_otel.redaction.policy import MARKER, REDACTED, RedactionPolicy
 from z4j_otel.redaction.text import MIN_CAP_BYTES, TextRules
+from z4j_otel.redaction.tokens import marker_of
 
 __all__ = ["MIN_BUDGET_BYTES", "NO_ROOM", "SMALL_INT", "Rules", "Walk", "is_plain"]
 
@@ -133,9 +134,12 @@ class Walk:
     # Those who listen know an item from a value; here they are one, at no call's price.
     _item = value
 
-    def _take(self, value: Any, rule: str) -> str:  # noqa: ARG002 -- for those who explain
+    def _take(self, value: Any, rule: str, name: str = "") -> str:  # noqa: ARG002 -- for listeners
         """Return what stands in the place of a value that must go."""
-        return REDACTED
+        if type(value) is str and MARKER.fullmatch(value):
+            return value
+        key = self._rules.policy.token_key
+        return marker_of(key, value, name) if key else REDACTED
 
     def _charge(self, value: Any, size: int) -> Any:
         if size > self._room:
@@ -264,7 +268,7 @@ class Walk:
         self._room -= size
         if rule == "key:tokens" and type(item) in (int, float):
             rule = ""
-        safe = self.value(self._take(item, rule) if rule else item)
+        safe = self.value(self._take(item, rule, name) if rule else item)
         if safe is NO_ROOM or self._room < 0:
             self._room = room
             return False

@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from z4j_otel.errors import CommandRefused
 from z4j_otel.redaction import Redactor
-from z4j_otel.redaction.policy import REDACTED
+from z4j_otel.redaction.policy import MARKER, REDACTED
 from z4j_otel.schedules import Schedule, row_of
 from z4j_otel.wire.schedules import digest
 
@@ -92,7 +92,7 @@ def _object(value: Any) -> dict[str, Any]:
 
 def _has_marker(value: Any) -> bool:
     if isinstance(value, str):
-        return REDACTED in value
+        return MARKER.search(value) is not None
     if isinstance(value, dict):
         return any(_has_marker(key) or _has_marker(item) for key, item in value.items())
     return isinstance(value, list) and any(_has_marker(item) for item in value)
