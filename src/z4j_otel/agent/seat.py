@@ -7,8 +7,10 @@ are guests need neither.
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +20,12 @@ from z4j_otel.config import AgentConfig
 from z4j_otel.exporter.sink import EventSink
 from z4j_otel.journal.writer import JournalWriter
 from z4j_otel.redaction import RedactionPolicy, Redactor
+from z4j_otel.redaction.custom import NamedRedactor
+from z4j_otel.redaction.tokens import derive_key
 
 __all__ = ["Seat", "home_of", "redactor_of"]
+
+_logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,12 +95,30 @@ class Seat:
 
 def redactor_of(config: AgentConfig) -> Redactor:
     """Build the redactor that the settings ask for."""
+    if not config.redaction_defaults_enabled:
+        _tell_of_missing_rules()
+    has_tokens = config.redaction_tokens and bool(config.hmac_secret)
     return Redactor(
         RedactionPolicy(
             extra_key_patterns=config.redaction_extra_key_patterns,
             extra_value_patterns=config.redaction_extra_value_patterns,
+            defaults_enabled=config.redaction_defaults_enabled,
+            disabled_rules=frozenset(config.redaction_disabled_rules),
+            redactors=tuple(map(NamedRedactor, config.redactors)),
+            # Derived, never stored: forked children have it, all others derive it again.
+            token_key=derive_key(config.signing_key()) if has_tokens else b"",
             max_string_bytes=config.max_payload_bytes,
         )
+    )
+
+
+@cache
+def _tell_of_missing_rules() -> None:
+    _logger.warning(
+        "the built-in redaction rules are off: passwords, tokens and addresses in arguments and"
+        " results leave this process as they are; unset Z4J_REDACTION_DEFAULTS_ENABLED to"
+        " have them back",
+        extra={"action": "redaction_defaults_off"},
     )
 
 

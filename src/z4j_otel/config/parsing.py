@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 import re
-import warnings
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from enum import Enum
@@ -44,6 +43,7 @@ class Kind(Enum):
     SECONDS = "seconds"
     NAMES = "list of names"
     PATTERNS = "list of regular expressions"
+    RULES = "list of rules"
     TAGS = "tags"
     COMMANDS = "list of commands"
 
@@ -224,21 +224,32 @@ def _commands(_setting: Setting, value: object) -> tuple[str, ...]:
     return items
 
 
-def _patterns(_setting: Setting, value: object) -> tuple[str, ...]:
+def _patterns(setting: Setting, value: object) -> tuple[str, ...]:
+    # Importing config is cheap, and few have patterns of their own.
+    from z4j_otel.redaction.pattern_safety import why_refused  # noqa: PLC0415
+
     # A pattern may hold a comma itself; with several lines, each line is one pattern.
     separator = "\n" if isinstance(value, str) and "\n" in value else ","
     patterns = _items(value, separator)
-    try:
-        with warnings.catch_warnings():
-            # What a future Python may read otherwise is no concern of the application's log.
-            warnings.simplefilter("ignore")
-            for pattern in patterns:
-                re.compile(pattern)
-    except re.error:
-        raise ValueError(
-            "expected regular expressions separated by commas, or one on each line"
-        ) from None
+    for number, pattern in enumerate(patterns, 1):
+        reason = why_refused(pattern, is_key=setting.name == "redaction_extra_key_patterns")
+        if reason:
+            raise ValueError(
+                f"expected regular expressions separated by commas, or one on each line;"
+                f" pattern {number} {reason}"
+            )
     return patterns
+
+
+def _rules(_setting: Setting, value: object) -> tuple[str, ...]:
+    from z4j_otel.redaction.policy import why_no_rule  # noqa: PLC0415 -- as above
+
+    rules = _items(value, ",")
+    for rule in rules:
+        reason = why_no_rule(rule)
+        if reason:
+            raise ValueError(reason)
+    return rules
 
 
 def _tags(_setting: Setting, value: object) -> dict[str, str]:
@@ -270,6 +281,7 @@ _PARSERS: Final[Mapping[Kind, Callable[[Setting, object], object]]] = {
     Kind.SECONDS: _seconds,
     Kind.NAMES: _names,
     Kind.PATTERNS: _patterns,
+    Kind.RULES: _rules,
     Kind.TAGS: _tags,
     Kind.COMMANDS: _commands,
 }

@@ -149,6 +149,25 @@ class AgentConfig:
     redaction_extra_value_patterns: tuple[str, ...] = _setting(
         Kind.PATTERNS, (), "Texts that are redacted wherever they stand."
     )
+    redaction_defaults_enabled: bool = _setting(
+        Kind.BOOLEAN,
+        True,
+        "Whether the built-in rules of redaction apply; without them, only your own patterns do.",
+    )
+    redaction_disabled_rules: tuple[str, ...] = _setting(
+        Kind.RULES, (), "Built-in rules that do not apply, for example value:email."
+    )
+    redaction_tokens: bool = _setting(
+        Kind.BOOLEAN,
+        False,
+        "Write [REDACTED:3f2a] for [REDACTED], so that equal secrets can be told from different"
+        " ones; the reference says what this gives away.",
+    )
+    redactors: tuple[str, ...] = _setting(
+        Kind.NAMES,
+        (),
+        "Functions of yours that look at each value before it leaves: shop.privacy.mask.",
+    )
     agent_host: str = _setting(
         Kind.CHOICE,
         "auto",

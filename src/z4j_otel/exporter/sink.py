@@ -207,7 +207,7 @@ class EventSink:
             return value
         if key == "traceback":
             limit = min(_TRACEBACK_BYTES, budget_bytes or _TRACEBACK_BYTES)
-            return self._redactor.redact_text(value, max_bytes=limit, keep="tail")
+            return self._redactor.redact_text(value, max_bytes=limit, keep="tail", path=key)
         if key in ("exception", "reason"):
-            return self._redactor.redact_text(value, max_bytes=_EXCEPTION_BYTES)
-        return self._redactor.redact(value, budget_bytes=budget_bytes)
+            return self._redactor.redact_text(value, max_bytes=_EXCEPTION_BYTES, path=key)
+        return self._redactor.redact(value, budget_bytes=budget_bytes, path=key)

@@ -16,7 +16,7 @@ __all__ = ["RULE", "add_command_spans", "secret_arguments"]
 
 RULE: Final = "text:command"
 
-_GAP: Final = r"(?:[ ]{1,4}|[\"'],[ ]{0,2}[bu]?[\"'])"
+_GAP: Final = r"(?:[ ]{1,4}|[\"'],[ ]{0,2}[ub]?[\"'])"
 _QUOTE: Final = r"[\"']?"
 _WORD: Final = r"([^\s\"',;|&]+)"
 _LOGIN: Final = (

@@ -12,11 +12,12 @@ redacted; the failure is counted, and told once a minute at most.
 from __future__ import annotations
 
 from collections.abc import Callable
+from importlib import import_module
 from typing import Any, Final
 
 from z4j_otel.guard import note_failure
 
-__all__ = ["REDACT", "CustomRedactor", "ask"]
+__all__ = ["REDACT", "CustomRedactor", "NamedRedactor", "ask"]
 
 CustomRedactor = Callable[[str, Any], Any]
 """Takes a path and a value, gives a value or :data:`REDACT`."""
@@ -33,6 +34,28 @@ REDACT: Final = _Redact()
 """What a custom redactor answers when the value must not be shown at all."""
 
 _LEAVES: Final = (str, int, float, bool)
+
+
+class NamedRedactor:
+    """A redactor of the settings: a function by its dotted name.
+
+    It is imported when it is first asked, for the settings are read before the application
+    is there. Where the import fails, each value it should have seen is redacted.
+    """
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self._function: CustomRedactor | None = None
+
+    def __call__(self, path: str, value: Any) -> Any:
+        """Ask the function, raising what it raises; also ``ImportError``, ``AttributeError``."""
+        if self._function is None:
+            module, _, function = self.name.rpartition(".")
+            self._function = getattr(import_module(module), function)
+        return self._function(path, value)
+
+    def __repr__(self) -> str:
+        return f"NamedRedactor({self.name!r})"
 
 
 def ask(redactors: tuple[CustomRedactor, ...], path: str, value: Any) -> tuple[Any, str]:

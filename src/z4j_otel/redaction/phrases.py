@@ -25,7 +25,7 @@ _NEXT_LOGIN: Final = re.compile(r"\s{1,8}(?:login|account)\s", re.IGNORECASE)
 
 _NAMED_BEFORE: Final = re.compile(
     r"(?:name|key|field|header|param|parameter|variable|var|option|setting|attribute)"
-    r"\\*[\"']?[ ]?[:=][ ]?[bu]?\\*[\"']\Z",
+    r"\\*[\"']?[ ]?[:=][ ]?[ub]?\\*[\"']\Z",
     re.IGNORECASE,
 )
 _NAMED_AFTER: Final = re.compile(
@@ -37,7 +37,7 @@ _LINK: Final = re.compile(
     r"|for[ ][\w.@\-]{1,64})){0,2}(?:[ \t]{0,64}(?:->|\u2192|[|\u2502])[ \t]{1,64}|:?[ \t]{1,4})",
     re.IGNORECASE,
 )
-_QUOTED: Final = re.compile(r"[bu]?(\\{0,3}[\"'`])([^\s\"'`\\]{1,512})\1", re.IGNORECASE)
+_QUOTED: Final = re.compile(r"[ub]?(\\{0,3}[\"'`])([^\s\"'`\\]{1,512})\1", re.IGNORECASE)
 _WORD: Final = re.compile(r"[^\s\"'`,;()\[\]{}<>/|\u2502]+")
 _LEAST_WORD_CHARS: Final = 6
 _LEAST_TOKEN_CHARS: Final = 8

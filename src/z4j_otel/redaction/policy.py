@@ -6,7 +6,6 @@ The rules themselves live in ``keys``, ``patterns`` and ``assignments``.
 from __future__ import annotations
 
 import re
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
@@ -16,7 +15,7 @@ from z4j_otel.errors import ConfigError
 from z4j_otel.redaction.catalogue import RULES
 from z4j_otel.redaction.custom import CustomRedactor
 
-__all__ = ["MARKER", "REDACTED", "RedactionPolicy", "compile_patterns"]
+__all__ = ["MARKER", "REDACTED", "RedactionPolicy", "compile_patterns", "why_no_rule"]
 
 REDACTED: Final = "[REDACTED]"
 """Stands where sensitive content was; the same text as the brain's own marker."""
@@ -68,16 +67,8 @@ class RedactionPolicy:
     def __post_init__(self) -> None:
         compile_patterns("redaction_extra_key_patterns", self.extra_key_patterns)
         compile_patterns("redaction_extra_value_patterns", self.extra_value_patterns)
-        for rule in self.disabled_rules:
-            if rule not in RULES or rule == _FIXED_RULE:
-                near = "".join(
-                    f"; did you mean {name}?" for name in get_close_matches(rule, RULES, 1)
-                )
-                raise ConfigError(
-                    "redaction_disabled_rules",
-                    "redaction policy",
-                    f"expected names of rules as docs/reference/redaction.md lists them{near}",
-                )
+        for reason in filter(None, map(why_no_rule, sorted(self.disabled_rules))):
+            raise ConfigError("redaction_disabled_rules", "redaction policy", reason)
         for name, (low, high) in _BOUNDS.items():
             if not low <= getattr(self, name) <= high:
                 raise ConfigError(
@@ -85,26 +76,33 @@ class RedactionPolicy:
                 )
 
 
+def why_no_rule(name: str) -> str:
+    """Return what is expected instead of the name of a rule that can be disabled, or ""."""
+    if name in RULES and name != _FIXED_RULE:
+        return ""
+    near = get_close_matches(name, RULES, 1)
+    meant = f"; did you mean {near[0]}?" if near else ""
+    return f"expected names of rules as docs/reference/redaction.md lists them{meant}"
+
+
 def compile_patterns(setting: str, patterns: Sequence[str]) -> tuple[re.Pattern[str], ...]:
     """Compile a setting's regular expressions, ignoring case.
 
     Raises:
-        ConfigError: The setting is no sequence of strings, or one is no regular
-            expression; the error tells which one and where, not its text.
+        ConfigError: The setting is no sequence of strings, or one of them must not be
+            used; the error tells which one and why, not its text.
     """
+    if not patterns:
+        return ()
+    # Few have patterns of their own.
+    from z4j_otel.redaction.pattern_safety import compile_quietly, why_refused  # noqa: PLC0415
+
     if isinstance(patterns, str):
         raise ConfigError(setting, "redaction policy", "expected a list of regular expressions")
-    compiled = []
     for number, pattern in enumerate(patterns, 1):
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")
-                compiled.append(re.compile(pattern, re.IGNORECASE))
-        except re.error as error:
-            place = "" if error.pos is None else f", error at character {error.pos + 1}"
-            expected = f"pattern {number} is not a valid regular expression{place}"
-            raise ConfigError(setting, "redaction policy", expected) from None
-        except TypeError:
-            expected = f"pattern {number} is not text; expected a regular expression"
-            raise ConfigError(setting, "redaction policy", expected) from None
-    return tuple(compiled)
+        reason = "is not text; expected a regular expression"
+        if isinstance(pattern, str):
+            reason = why_refused(pattern, is_key=setting == "redaction_extra_key_patterns")
+        if reason:
+            raise ConfigError(setting, "redaction policy", f"pattern {number} {reason}")
+    return tuple(map(compile_quietly, patterns))

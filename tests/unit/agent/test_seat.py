@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
+import logging
 import os
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from z4j_otel.agent import seat as module
-from z4j_otel.agent.seat import Seat
+from z4j_otel.agent.seat import Seat, redactor_of
 from z4j_otel.buffer.files import AgentFiles, find_abandoned, is_owner_alive
 from z4j_otel.config import AgentConfig, load_config
 from z4j_otel.events import EventKind, LifecycleRecord, TaskFacts
@@ -173,3 +176,55 @@ def test_an_owner_whose_home_takes_no_files_sits_in_the_stand_in(
     home = seat.journal_dir.parent
     with pytest.raises(OSError, match="No space"):
         Seat.owner(config)
+
+
+def test_the_settings_of_redaction_reach_the_redactor(config: AgentConfig) -> None:
+    """Patterns, rules that are off, tokens and the application's own functions take effect."""
+    redactor = redactor_of(
+        dataclasses.replace(
+            config,
+            redaction_extra_key_patterns=("badge",),
+            redaction_extra_value_patterns=(r"EMP-\d+",),
+            redaction_disabled_rules=("value:email",),
+            redaction_tokens=True,
+            redactors=(f"{__name__}.hide_pears",),
+        )
+    )
+    shown = redactor.redact({"badge": "x", "a": "EMP-12", "b": "a@b.co", "c": "pear"})
+    assert shown["badge"].startswith("[REDACTED:")
+    assert shown["a"].startswith("[REDACTED:")
+    assert shown["b"] == "a@b.co"
+    assert shown["c"] == "[REDACTED]"
+
+
+def hide_pears(path: str, value: Any) -> Any:
+    """Hide one word under one name."""
+    return object() if path == "c" and value == "pear" else value
+
+
+def test_equal_secrets_have_equal_tokens_in_all_processes_of_a_deployment(
+    config: AgentConfig,
+) -> None:
+    """The key comes from the settings alone: no process asks another or a file for it."""
+    settings = dataclasses.replace(config, redaction_tokens=True)
+    value = {"db_password": "plum"}
+    assert redactor_of(settings).redact(value) == redactor_of(settings).redact(value)
+    assert redactor_of(config).redact(value) == {"db_password": "[REDACTED]"}
+
+
+def test_built_in_rules_that_are_off_are_told_once(
+    config: AgentConfig, caplog: pytest.LogCaptureFixture
+) -> None:
+    """One warning for the process; only the extra patterns and the bounds apply."""
+    module._tell_of_missing_rules.cache_clear()
+    settings = dataclasses.replace(
+        config, redaction_defaults_enabled=False, redaction_extra_key_patterns=("badge",)
+    )
+    with caplog.at_level(logging.WARNING):
+        redactor_of(settings)
+        redactor = redactor_of(settings)
+    assert [each.action for each in caplog.records] == ["redaction_defaults_off"]  # type: ignore[attr-defined]
+    shown = redactor.redact({"password": "plum", "badge": "x", "k" * 300: 1, "t": "y " * 9000})
+    assert shown["password"] == "plum"
+    assert shown["badge"] == shown["[REDACTED]"] == "[REDACTED]"
+    assert len(shown["t"]) <= 8192

@@ -7,7 +7,7 @@ import pytest
 
 from z4j_otel import guard
 from z4j_otel.redaction import REDACT, REDACTED, Finding, RedactionPolicy, Redactor
-from z4j_otel.redaction.custom import ask
+from z4j_otel.redaction.custom import NamedRedactor, ask
 
 VALUE = {
     "customer": {"name": "Ada", "age": 36, "tags": ["x", True]},
@@ -118,3 +118,18 @@ def test_texts_are_shown_as_a_whole(answer: Any, shown: str) -> None:
 def test_the_answer_has_a_name() -> None:
     """People meet it in a debugger."""
     assert repr(REDACT) == "REDACT"
+
+
+def test_a_function_of_the_settings_is_imported_when_it_is_first_asked() -> None:
+    """The application may not be there yet when the settings are read."""
+    redactor = NamedRedactor("operator.concat")
+    assert redactor._function is None
+    assert redactor("a", "b") == redactor("a", "b") == "ab"
+    assert repr(redactor) == "NamedRedactor('operator.concat')"
+
+
+@pytest.mark.parametrize("name", ["no_such_module.function", "operator.nothing", "bare"])
+def test_a_function_that_is_not_there_hides_all_values(name: str) -> None:
+    """A misspelt name must not let through what it should have hidden."""
+    redactor = Redactor(RedactionPolicy(redactors=(NamedRedactor(name),)))
+    assert redactor.redact({"a": "plum", "b": [1]}) == {"a": REDACTED, "b": [REDACTED]}

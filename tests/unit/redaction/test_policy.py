@@ -25,3 +25,21 @@ def test_a_bound_out_of_range_is_refused(bounds: dict[str, int]) -> None:
     """A bound that leaves no room for a marker is a configuration error."""
     with pytest.raises(ConfigError, match="expected"):
         RedactionPolicy(**bounds)
+
+
+@pytest.mark.parametrize("name", ["value:mail", "key:too-long", ""])
+def test_a_rule_that_is_not_there_cannot_be_switched_off(name: str) -> None:
+    """The error names the setting and, where there is one, the nearest rule."""
+    with pytest.raises(ConfigError) as caught:
+        RedactionPolicy(disabled_rules=frozenset({name}))
+    assert caught.value.setting == "redaction_disabled_rules"
+    assert ("did you mean value:email?" in str(caught.value)) == (name == "value:mail")
+
+
+@pytest.mark.parametrize("field", ["extra_key_patterns", "extra_value_patterns"])
+def test_a_dangerous_pattern_is_refused_with_the_reason(field: str) -> None:
+    """The error says which pattern and why, and repeats none."""
+    with pytest.raises(ConfigError, match="pattern 2 can match the same text") as caught:
+        RedactionPolicy(**{field: ("fine_plum", "(b+)+c")})
+    assert "plum" not in str(caught.value)
+    assert "(b+)+c" not in str(caught.value)

@@ -137,7 +137,7 @@ def test_tail_without_line_breaks(text: str, expected_end: str) -> None:
 
 def test_extra_value_patterns_are_redacted() -> None:
     """Extra patterns work inside strings, beside or instead of the defaults."""
-    policy = RedactionPolicy(extra_value_patterns=(r"EMP-\d+", "x*"), defaults_enabled=False)
+    policy = RedactionPolicy(extra_value_patterns=(r"EMP-\d+", "x+"), defaults_enabled=False)
     redactor = Redactor(policy)
     assert redactor.redact_text("see emp-12345, a@b.co") == "see [REDACTED], a@b.co"
     assert redactor.redact_text("axx") == "a[REDACTED]"
