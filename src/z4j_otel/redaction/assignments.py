@@ -42,6 +42,7 @@ _PAIR_END: Final = re.compile(r"\\*[\"']?\s{0,4}[)\]]")
 _LIST_OPENING_CHARS: Final = 11
 _MAX_NAME_CHARS: Final = MAX_KEY_CHARS
 _ESCAPED_CHARS: Final = 2
+_ESCAPED_BREAK: Final = re.compile(r"\\[nrt]")
 _TAG_END: Final = re.compile(r"(?:\s[^<>]{0,256}(?<!/))?>")
 _MAX_ELEMENT_CHARS: Final = 4096
 _CLOSING_TAG: Final = re.compile(r"</(?:[\w.\-]{1,64}:)?([\w.\-]{1,256})")
@@ -104,6 +105,9 @@ def _find_named_value(
         start += _ESCAPED_CHARS
     position, name = _read_separator(text, start, end)
     rule = _rule_of(text, start, name or text[start:end], rules)
+    if not rule and _ESCAPED_BREAK.match(text, start - 1):
+        start += 1
+        rule = _rule_of(text, start, name[1:] or text[start:end], rules)
     if not rule:
         return None
     if position:
@@ -111,6 +115,8 @@ def _find_named_value(
     element = _find_element(text, start, end)
     if element:
         return (*element, "text:element")
+    if _ESCAPED_BREAK.match(text, start - 1):
+        start += 1
     phrase = find_phrase(text, folded, start, end, rule)
     if phrase and phrase[1] < 0:
         return (*_find_value(text, phrase[0], False), phrase[2])

@@ -16,12 +16,12 @@ __all__ = ["RULE", "add_command_spans", "secret_arguments"]
 
 RULE: Final = "text:command"
 
-_GAP: Final = r"(?:[ ]{1,4}|[\"'],[ ]{0,2}[ub]?[\"'])"
-_QUOTE: Final = r"[\"']?"
-_WORD: Final = r"([^\s\"',;|&]+)"
+_GAP: Final = r"(?:[ ]{1,4}|\\{0,7}[\"'],[ ]{0,2}[ub]?\\{0,7}[\"'])"
+_QUOTE: Final = r"(?:\\{0,7}[\"'])?"
+_WORD: Final = r"([^\s\"',;|&\\]+)"
 _LOGIN: Final = (
     rf"(?:-[uU]{_GAP}?|--(?:proxy-)?user(?:=|{_GAP})){_QUOTE}"
-    r"(?!\d+:\d+(?!\S))[^\s:\"',;|&]{1,128}:([^\s\"',;|&]+)"
+    rf"(?!\d+:\d+(?!\S))[^\s:\"',;|&\\]{{1,128}}:{_WORD}"
 )
 _GLUED: Final = rf"-p{_QUOTE}{_WORD}"
 _APART: Final = rf"-p(?:{_GAP}?|=){_QUOTE}{_WORD}"
@@ -63,7 +63,7 @@ _HINTS: Final = (
 )
 _SEGMENT: Final = re.compile(r"[^\n;|]{0,400}")
 _FIRST_ITEMS: Final = 3
-_MARKER_START: Final = "[REDACTED"
+_MARKER_STARTS: Final = ("[REDACTED", "[...")
 
 
 def add_command_spans(text: str, folded: str, spans: Spans) -> None:
@@ -76,7 +76,7 @@ def add_command_spans(text: str, folded: str, spans: Spans) -> None:
         at = segment.end() if segment else program.end()
         options = _options_of(program.group(), text[program.end() : at])
         for option in options.finditer(text, program.end(), at) if options else ():
-            if not option.group(1).startswith(_MARKER_START):
+            if not option.group(1).startswith(_MARKER_STARTS):
                 spans.append((*option.span(1), RULE))
 
 
@@ -106,12 +106,12 @@ def _secret_arguments(program: str, items: Sequence[Any], place: int) -> dict[in
         # One blank between the two: where the password begins in the second tells.
         pair = options.match(f"{texts[index - 1]} {texts[index]}")
         start = pair.start(1) - len(texts[index - 1]) - 1 if pair else -1
-        if start >= 0 and not texts[index].startswith(_MARKER_START, start):
+        if start >= 0 and not texts[index].startswith(_MARKER_STARTS, start):
             found[index] = start
     return {
         index: start
         for index, start in found.items()
-        if not texts[index].startswith(_MARKER_START, start)
+        if not texts[index].startswith(_MARKER_STARTS, start)
     }
 
 

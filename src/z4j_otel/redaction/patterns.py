@@ -47,6 +47,7 @@ class TokenRule(NamedTuple):
     needle: str
     """A literal of every match, in lower case."""
     pattern: str
+    """Matched from the needle on; its group, where it has one, is what goes."""
     back: int = 0
     """Characters that the pattern starts before its needle."""
 
@@ -101,8 +102,14 @@ TOKEN_RULES: Final = (
     TokenRule("value:age", "age-secret-key-1", r"age-secret-key-1[a-z0-9]{30,}"),
     TokenRule("value:discord", "api/webhooks/", r"api/webhooks/\d+/[\w\-]{20,}"),
     TokenRule("value:django", "django-insecure-", r"django-insecure-[^\s\"']{20,}"),
-    TokenRule("text:sql", "identified by ", rf"(?<=['\"]){_NO_MARKER}[^'\"\s]{{1,256}}", -15),
-    TokenRule("text:command", "auth ", rf"(?-i:(?<=AUTH )){_NO_MARKER}(?=\S*\d)[^\s\"']{{6,}}", -5),
+    TokenRule(
+        "text:sql",
+        "identified by ",
+        rf"identified by \\{{0,7}}['\"]{_NO_MARKER}([^'\"\s\\]{{1,256}})",
+    ),
+    TokenRule(
+        "text:command", "auth ", rf"(?-i:AUTH ){_NO_MARKER}((?=\S{{0,64}}\d)[^\s\"'\\]{{6,}})"
+    ),
     TokenRule("value:telegram", ":aa", r"(?<=\d{8}):aa[\w\-]{30,}"),
 )
 """The built-in rules for tokens that begin with a mark of their vendor."""
@@ -191,7 +198,7 @@ def add_token_spans(text: str, folded: str, spans: Spans) -> None:
         while at >= 0:
             match = _compiled(pattern).match(text, at - back) if at >= back else None
             if match:
-                spans.append((*match.span(), name))
+                spans.append((*match.span(match.lastindex or 0), name))
             at = folded.find(needle, match.end() if match else at + 1)
     _add_login_header_spans(text, folded, spans)
     _add_web_token_spans(text, folded, spans)

@@ -16,12 +16,13 @@ __all__ = ["find_phrase", "is_no_secret"]
 _BEFORE_CHARS: Final = 160
 _PROSE_RULES: Final = frozenset({"key:password", "key:secret", "key:api-key", "key:token"})
 
-_NETRC: Final = re.compile(r"(?:login|user|account)\s{1,8}\S{1,128}\s{1,8}\Z", re.IGNORECASE)
-_NETRC_HOST: Final = re.compile(r"machine\s{1,8}\S{1,128}\s{1,8}\Z", re.IGNORECASE)
+_GAP: Final = r"(?:\s|\\{1,7}[nrt]){1,8}"
+_NETRC: Final = re.compile(rf"(?:login|user|account){_GAP}[^\s\\]{{1,128}}{_GAP}\Z", re.IGNORECASE)
+_NETRC_HOST: Final = re.compile(rf"machine{_GAP}[^\s\\]{{1,128}}{_GAP}\Z", re.IGNORECASE)
 _NETRC_HINTS: Final = ("machine", "default")
 _NETRC_NAMES: Final = frozenset({"password", "passwd"})
-_NEXT_WORD: Final = re.compile(r"\s{1,8}(\S+)")
-_NEXT_LOGIN: Final = re.compile(r"\s{1,8}(?:login|account)\s", re.IGNORECASE)
+_NEXT_WORD: Final = re.compile(rf"{_GAP}([^\s\\\"']+)")
+_NEXT_LOGIN: Final = re.compile(rf"{_GAP}(?:login|account){_GAP}", re.IGNORECASE)
 
 _NAMED_BEFORE: Final = re.compile(
     r"(?:name|key|field|header|param|parameter|variable|var|option|setting|attribute)"

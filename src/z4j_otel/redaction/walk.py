@@ -10,6 +10,7 @@ twice changes nothing.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from itertools import islice
 from json.encoder import encode_basestring
@@ -39,7 +40,8 @@ _KEY_CAP_BYTES: Final = 4 * MAX_KEY_CHARS + MIN_CAP_BYTES
 _CARD_INTS: Final = (10**12, 10**19)
 _SMALL_BYTES: Final = 8
 _NUMBER_BYTES: Final = 26
-_PAIR_NAME_CHARS: Final = 64
+_PAIR_NAME: Final = re.compile(r"(?:<bytes of \d{1,3}> )?[\w.\- ]{1,64}:?")
+_DROPPED: Final = re.compile(r"\[\.\.\.\d+ more items dropped\]")
 _FEW_ENTRIES: Final = 8
 _NAME_KEYS: Final = frozenset(
     form
@@ -286,7 +288,9 @@ class Walk:
 
     def _rule_of_pair(self, name: Any, item: Any) -> str:
         """Return by which rule an item must go because of the one before it, or ""."""
-        if type(name) is not str or len(name) > _PAIR_NAME_CHARS or is_plain(item):
+        if type(name) is not str or is_plain(item) or not _PAIR_NAME.fullmatch(name):
+            return ""
+        if type(item) is str and _DROPPED.fullmatch(item):
             return ""
         return self._rules.keys.rule_of(name)
 

@@ -1,7 +1,5 @@
 """Strings are bounded, valid and stable after redaction."""
 
-import time
-
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -18,12 +16,6 @@ FRAGMENTS = [
 ]  # fmt: skip
 TEXTS = st.lists(st.sampled_from(FRAGMENTS) | st.text(max_size=6), max_size=40).map("".join)
 KEEPS = st.sampled_from(["head", "tail"])
-ADVERSARIAL = [
-    "a", "a@", "@", "a.", "1", "1 ", "411 ", "eyJ", "eyJ.", "://", "redis://a:", "password=",
-    'password="', "password='\\", "password=(", "-----BEGIN ", "-----END PRIVATE KEY-----", "sk-",
-    "bearer ", "sg.", " ", '"', "\\", "key:", "--key ", '("key", ', "token=[]", "password=,a",
-    "[REDACTED]", "[...1 more bytes truncated]", "ä", "\0", "\ud800",
-]  # fmt: skip
 
 
 @given(TEXTS, KEEPS, st.integers(64, 400))
@@ -43,18 +35,6 @@ def test_the_brain_finds_nothing_more(text: str) -> None:
     core = pytest.importorskip("z4j_core.redaction")
     once = REDACTOR.redact_text(text)
     assert core.RedactionEngine(core.RedactionConfig()).scrub(once) == once
-
-
-@pytest.mark.parametrize("piece", ADVERSARIAL)
-def test_a_hostile_megabyte_takes_little_time(piece: str) -> None:
-    """Time depends on the cap, not on the length or the wickedness of the text."""
-    text = piece * (1_000_000 // len(piece))
-    durations = []
-    for _ in range(3):
-        start = time.thread_time()
-        REDACTOR.redact_text(text)
-        durations.append(time.thread_time() - start)
-    assert min(durations) < 0.05
 
 
 @pytest.mark.parametrize("shift", range(0, 80, 7))
