@@ -111,6 +111,11 @@ BUDGETS = (
         lambda f: f"text {f['large_text_us']:.0f} µs, list {f['large_items_us']:.0f} µs",
     ),
     Budget(
+        "redaction of a hostile text of 1 MB", "bench_redaction", "hostile_ms", 50, "ms",
+        lambda f: f"the worst of {f['hostile_texts']:.0f}; p50 {f['hostile_p50_ms']:.1f} ms",
+        why_missed="the machine did something else meanwhile, or a rule is not linear",
+    ),
+    Budget(
         "import into the buffer, per event", "bench_buffer", "append_p50_us", 10, "µs",
         lambda f: f"{f['append_to_insert_p50_ratio']:.1f} x a plain insert in a batch",
     ),
