@@ -22,6 +22,7 @@ from z4j_otel.transport.close_codes import FailureClass
 from ..truth.more import MORE  # noqa: TID252 -- the table of make truth
 from ..truth.values import VALUES  # noqa: TID252 -- as above
 from .event_data import COMMON, DATA
+from .redaction_page import redaction_page
 
 __all__ = ["DOCS", "generated_pages"]
 
@@ -62,6 +63,7 @@ def generated_pages() -> dict[str, str]:
         "reference/cli.md": _cli(),
         "reference/events.md": _events(),
         "reference/metrics.md": _metrics(),
+        "reference/redaction.md": redaction_page(),
         "guarantees.md": _filled(
             "guarantees.md",
             {

@@ -8,7 +8,6 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 from typing import Final
 
 from z4j_otel.errors import ConfigError
@@ -80,6 +79,8 @@ def why_no_rule(name: str) -> str:
     """Return what is expected instead of the name of a rule that can be disabled, or ""."""
     if name in RULES and name != _FIXED_RULE:
         return ""
+    from difflib import get_close_matches  # noqa: PLC0415 -- only for whoever mistypes
+
     near = get_close_matches(name, RULES, 1)
     meant = f"; did you mean {near[0]}?" if near else ""
     return f"expected names of rules as docs/reference/redaction.md lists them{meant}"
