@@ -36,7 +36,8 @@ _SEPARATOR: Final = re.compile(
 )
 _ENCODED_QUOTE: Final = re.compile(_ENCODED, re.IGNORECASE)
 _ENCODED_END: Final = re.compile(r"%26|&|\s|\Z", re.IGNORECASE)
-_LIST_SEPARATOR: Final = re.compile(r"\\*[\"']?(?:,[ \t]{0,8}|[ \t]{1,8})(?=[ub]?\\*[\"']|\w)")
+_OPTION_GAP: Final = re.compile(r"\\*[\"']?,?[ \t]{1,8}(?=[ub]?\\*[\"']|\w)")
+_PAIR_GAP: Final = re.compile(r"\\*[\"'],[ \t]{0,8}(?=[ub]?\\*[\"']|\w)")
 _LIST_OPENING: Final = re.compile(r"([(\[])[ub]?\\{0,8}[\"']\Z")
 _PAIR_END: Final = re.compile(r"\\*[\"']?\s{0,4}[)\]]")
 _LIST_OPENING_CHARS: Final = 11
@@ -64,7 +65,11 @@ _BARE: Final = re.compile(
     r"|[)\]}\"'`<>](?=\w))+"
 )
 _ANGLED: Final = re.compile(r"<[^>\n]*>?")
-_HEADER: Final = re.compile(r"digest[ \t][^\r\n]*|[^\r\n\"'`]*", re.IGNORECASE)
+_HEADER: Final = re.compile(
+    r"digest[ \t][^\r\n]*|(?:[^\r\n\"'`=]|=(?:\\{0,7}\"[^\"\r\n]*\")?)*", re.IGNORECASE
+)
+_DEFINITION: Final = re.compile(r"\bdef \w{1,64}\([^\n]*\Z")
+_DEFINITION_CHARS: Final = 200
 _HEADER_NAMES: Final = re.compile(r"(?:authorization|cookie)\Z", re.IGNORECASE)
 _SCHEMES: Final = frozenset(
     {"apikey", "basic", "bearer", "digest", "negotiate", "ntlm", "token", "aws4-hmac-sha256"}
@@ -111,7 +116,7 @@ def _find_named_value(
     if not rule:
         return None
     if position:
-        return _find_assigned(text, end, position, name, rule)
+        return _find_assigned(text, (start, end, position), name, rule)
     element = _find_element(text, start, end)
     if element:
         return (*element, "text:element")
@@ -124,10 +129,15 @@ def _find_named_value(
 
 
 def _find_assigned(
-    text: str, end: int, position: int, name: str, rule: str
+    text: str, places: tuple[int, int, int], name: str, rule: str
 ) -> tuple[int, int, str] | None:
+    start, end, position = places
     separator = text[end:position]
+    if separator.startswith("]") and ":" in separator:
+        return None  # a type: list[Token]
     is_header = ":" in separator and bool(_HEADER_NAMES.search(name))
+    if is_header and _DEFINITION.search(text[max(0, start - _DEFINITION_CHARS) : start]):
+        return None  # an argument and its type
     value_start, value_end = _find_value(text, position, is_header)
     if is_no_secret(text[value_start:value_end], separator, rule):
         return None
@@ -187,7 +197,7 @@ def _read_separator(text: str, start: int, end: int) -> tuple[int, str]:
     opening = None if is_option else _LIST_OPENING.search(before)
     if not is_option and not opening:
         return 0, ""
-    separator = _LIST_SEPARATOR.match(text, end)
+    separator = (_OPTION_GAP if is_option else _PAIR_GAP).match(text, end)
     if separator is None or (
         opening and opening.group(1) == "[" and not _is_pair(text, separator.end())
     ):

@@ -138,7 +138,7 @@ _PEM_BODY: Final = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz01234567
 _USER_INFO: Final = re.compile(r"[^\s/?#\"'<>]*@")
 _QUERY_NAMES: Final = ("sig=", "signature=", "?key=", "&key=", "code=")
 _QUERY: Final = re.compile(
-    r"(?:(?<![\w.\-])sig=|[?&][\w\-]{0,20}signature=)([\w%+/=.\-]{10,})"
+    r"(?:(?<![\w.\-])sig=|[?&][\w\-]{0,20}signature=)(?=[^&\s]{0,64}[\d%+/])([\w%+/=\-]{10,})"
     r"|[?&](?:key|code)=(?=[^&\s]{0,40}\d)([\w%+/=.\-]{16,})",
     re.IGNORECASE,
 )

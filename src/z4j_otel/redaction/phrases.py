@@ -54,6 +54,7 @@ _PLAIN_WORDS: Final = re.compile(
 _CONSTANT: Final = re.compile(
     r"None|True|False|null|true|false|nil|undefined|str|bytes|int|bool|float|object|Any"
     r"|(?:t(?:yping)?\.)?Optional\[[\w.\[\], ]{1,64}\]|SecretStr|Secret|string|boolean"
+    r"|\{\}?|\[\]?|\(\)?"
 )
 _CODE_OF_KNOWN: Final = re.compile(
     r"(?:self|cls|settings|config|conf|request|os|args|kwargs|options|params|environ|other)"
@@ -82,7 +83,8 @@ def find_phrase(
     netrc = _find_netrc(text, folded, start, end)
     if netrc:
         return (*netrc, "text:netrc")
-    link = _LINK.match(text, end) if rule in _PROSE_RULES else None
+    is_verb = folded[start:end] == "pass"
+    link = _LINK.match(text, end) if rule in _PROSE_RULES and not is_verb else None
     value = _find_secret_word(text, link.end(), rule) if link else None
     return (*value, "text:phrase") if value else None
 

@@ -75,7 +75,7 @@ TEXT_EXAMPLES: dict[str, tuple[list[str], list[str]]] = {
             "token_count=5", "author='bob'", "password_reset_url_sent=True", "tokens=512",
             "password=None", "token: Optional[str] = None", "def f(password: str) -> None:",
             "    token = get_token(user)", "    return self.password == other.password",
-            "auth=True", "key='user:1'", "KeyError: 'token'", "design=1",
+            "auth=True", "tokens = {}", "key='user:1'", "KeyError: 'token'", "design=1",
             'File "/app/auth/password.py", line 33, in check_password', "sessions: 5",
             "secret = settings.SECRET", "x = {'max_tokens': 100}", "api_key_id=None",
         ],
@@ -85,9 +85,13 @@ TEXT_EXAMPLES: dict[str, tuple[list[str], list[str]]] = {
             "Authorization: «Basic aHVudGVyMg==»\nHost: x",
             "proxy-authorization: «Basic aHVudGVyMg==»\nok",
             "Cookie: «sessionid=hunter2; csrftoken=x»\nok",
+            'Set-Cookie: «sid="hunter2"; Path=/»\nok',
             '-H "Authorization: «Token hunter2»" https://host',
         ],
-        ["Content-Type: text/html", "Accept: */*", "cookie policy: strict"],
+        [
+            "Content-Type: text/html", "Accept: */*", "cookie policy: strict",
+            "def set_cookie(self, cookie: Cookie, *args: Any) -> None:", "x: Iterator[Cookie]: y",
+        ],
     ),
     "text:option": (
         [
@@ -97,7 +101,10 @@ TEXT_EXAMPLES: dict[str, tuple[list[str], list[str]]] = {
             '["token", "«hunter2»"]',
             '[["token","«hunter2»"],["a","b"]]',
         ],
-        ["--password", "--password --x", "('password')", '["password", "email", "name"]'],
+        [
+            "--password", "--password --x", "('password')", 'E("hmac_secret is empty")',
+            '["password", "email", "name"]',
+        ],
     ),
     "text:element": (
         ["<password>«hunter 2»</password> ok", "<a:Token x='1'>«hunter2»</a:Token>"],
@@ -123,7 +130,8 @@ TEXT_EXAMPLES: dict[str, tuple[list[str], list[str]]] = {
             "password -> «hunter2»",
         ],
         [
-            "the password was wrong", "token expired", "Unexpected token '<'", "token bucket",
+            "the password was wrong", "pass `--full-trace` on", "token expired",
+            "Unexpected token '<'", "token bucket",
             "password is required", "secret sha256 ok", "password reset for bob",
             "task shop.tasks.reset_password", "queue password-resets", "invalid token at line 5",
         ],
@@ -163,7 +171,10 @@ TEXT_EXAMPLES: dict[str, tuple[list[str], list[str]]] = {
             "https://d.cloudfront.net/x?Expires=1&Signature=«hunter2plum»&Key-Pair-Id=K",
             "/callback?code=«4/0AbCdEf1234567890»&state=x".replace("4/0", "40"),
         ],
-        ["sig=0.05", "signature mismatch", "?code=DE", "?key=name", "design=long-enough-word"],
+        [
+            "sig=0.05", "sig=signal.SIGTERM", "signature mismatch", "?code=DE",
+            "?key=name", "design=long-enough-word",
+        ],
     ),
     "text:sql": (
         ["ALTER USER bob IDENTIFIED BY '«hunter»'"], ["the row is identified by 'id'?"[:24]],
