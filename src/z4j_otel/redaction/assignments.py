@@ -139,7 +139,8 @@ def _find_assigned(
     if is_header and _DEFINITION.search(text[max(0, start - _DEFINITION_CHARS) : start]):
         return None  # an argument and its type
     value_start, value_end = _find_value(text, position, is_header)
-    if is_no_secret(text[value_start:value_end], separator, rule):
+    is_quoted = value_start > position
+    if not is_quoted and is_no_secret(text[value_start:value_end], separator, rule):
         return None
     if is_header:
         return value_start, value_end, "text:header"

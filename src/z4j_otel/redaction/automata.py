@@ -120,8 +120,7 @@ def _codes_of(tree: Any) -> Iterator[int]:
     """Yield every character code that a tree names."""
     for item in tree:
         if isinstance(item, int) and not isinstance(item, type(codes.LITERAL)):
-            if item <= sys.maxunicode:
-                yield int(item)
+            yield int(item)
         elif isinstance(item, (tuple, list, parser.SubPattern)):
             yield from _codes_of(item)
 

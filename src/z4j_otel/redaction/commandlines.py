@@ -63,6 +63,7 @@ _HINTS: Final = (
 )
 _SEGMENT: Final = re.compile(r"[^\n;|]{0,400}")
 _FIRST_ITEMS: Final = 3
+_MOST_CHARS: Final = 512
 _MARKER_STARTS: Final = ("[REDACTED", "[...")
 
 
@@ -93,26 +94,25 @@ def secret_arguments(items: Sequence[Any]) -> dict[int, int]:
 
 
 def _secret_arguments(program: str, items: Sequence[Any], place: int) -> dict[int, int]:
-    texts = [item if type(item) is str else "" for item in items]
+    texts = [item[:_MOST_CHARS] if type(item) is str else "" for item in items]
     options = _options_of(program, " ".join(texts[place + 1 : place + 3]))
+    found: dict[int, int] = {}
     if options is None:
-        return {}
-    found = {}
+        return found
     for index in range(place + 1, len(texts)):
-        alone = options.match(texts[index])
-        if alone:
-            found[index] = alone.start(1)
-            continue
-        # One blank between the two: where the password begins in the second tells.
-        pair = options.match(f"{texts[index - 1]} {texts[index]}")
-        start = pair.start(1) - len(texts[index - 1]) - 1 if pair else -1
+        start = _start_of_secret(options, texts[index - 1], texts[index])
         if start >= 0 and not texts[index].startswith(_MARKER_STARTS, start):
             found[index] = start
-    return {
-        index: start
-        for index, start in found.items()
-        if not texts[index].startswith(_MARKER_STARTS, start)
-    }
+    return found
+
+
+def _start_of_secret(options: re.Pattern[str], before: str, argument: str) -> int:
+    """Return where a password begins in an argument: its own, or that of the one before."""
+    alone = options.match(argument)
+    if alone:
+        return alone.start(1)
+    pair = options.match(f"{before} {argument}")
+    return pair.start(1) - len(before) - 1 if pair else -1
 
 
 def _options_of(program: str, rest: str) -> re.Pattern[str] | None:

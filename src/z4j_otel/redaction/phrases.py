@@ -51,10 +51,10 @@ _PLAIN_WORDS: Final = re.compile(
     re.IGNORECASE,
 )
 
-_CONSTANT: Final = re.compile(
-    r"None|True|False|null|true|false|nil|undefined|str|bytes|int|bool|float|object|Any"
-    r"|(?:t(?:yping)?\.)?Optional\[[\w.\[\], ]{1,64}\]|SecretStr|Secret|string|boolean"
-    r"|\{\}?|\[\]?|\(\)?"
+_CONSTANT: Final = re.compile(r"None|True|False|null|true|false|nil|undefined|\{\}?|\[\]?|\(\)?")
+_TYPE: Final = re.compile(
+    r"str|bytes|int|bool|float|object|Any|SecretStr|Secret|string|boolean"
+    r"|(?:t(?:yping)?\.)?Optional\[[\w.\[\], ]{1,64}\]"
 )
 _CODE_OF_KNOWN: Final = re.compile(
     r"(?:self|cls|settings|config|conf|request|os|args|kwargs|options|params|environ|other)"
@@ -134,6 +134,8 @@ def is_no_secret(value: str, separator: str, rule: str) -> bool:
         rule: The rule that knows the name.
     """
     if _CONSTANT.fullmatch(value) or _CODE_OF_KNOWN.fullmatch(value):
+        return True
+    if "=" not in separator and _TYPE.fullmatch(value):
         return True
     if rule == "key:tokens" and value.isdecimal():
         return True

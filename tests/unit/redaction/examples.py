@@ -70,6 +70,9 @@ TEXT_EXAMPLES: dict[str, tuple[list[str], list[str]]] = {
             "//registry.npmjs.org/:_authToken=«hunter2»",
             "token=«get_token(user)»",
             "X-Auth-Token: «hunter2»",
+            "password='«None»', a=1",
+            "password=«string» a=1",
+            "'line\\npw=«hunter2» x'",
         ],
         [
             "token_count=5", "author='bob'", "password_reset_url_sent=True", "tokens=512",
@@ -86,6 +89,7 @@ TEXT_EXAMPLES: dict[str, tuple[list[str], list[str]]] = {
             "proxy-authorization: «Basic aHVudGVyMg==»\nok",
             "Cookie: «sessionid=hunter2; csrftoken=x»\nok",
             'Set-Cookie: «sid="hunter2"; Path=/»\nok',
+            "'GET /\\ncookie: «a=hunter2»'",
             '-H "Authorization: «Token hunter2»" https://host',
         ],
         [

@@ -43,6 +43,14 @@ def test_each_rule_is_told_with_its_place() -> None:
     assert findings == FOUND
 
 
+def test_what_is_dropped_is_not_told() -> None:
+    """A secret that did not fit into the budget was not redacted: it is not there."""
+    value = {"a": "w " * 80, "db_password": 10**400, "b": ["x" * 90, "a@b.co " * 20]}
+    shown, findings = Redactor().explain(value, budget_bytes=256)
+    assert "b" not in shown
+    assert {each.path for each in findings} <= {"db_password"}
+
+
 def test_nothing_taken_is_nothing_told() -> None:
     """A value without secrets has no findings."""
     assert Redactor().explain({"note": "n", "list": [1, 2]}) == ({"note": "n", "list": [1, 2]}, [])
@@ -83,6 +91,8 @@ def test_extra_patterns_are_told_by_their_number() -> None:
 
 def test_a_part_beyond_the_cut_is_told_once() -> None:
     """What a cut brings out or takes away is not counted twice."""
+    plain = Redactor(RedactionPolicy(max_string_bytes=64))
+    assert plain.explain_text("w " * 900) == (plain.redact_text("w " * 900), [])
     policy = RedactionPolicy(max_string_bytes=100)
     assert Redactor(policy).explain_text("w " * 40 + "a@b.co " + "w " * 900)[1] == [
         Finding("", "value:email", 1)

@@ -95,6 +95,12 @@ def test_an_options_value_goes_with_its_name() -> None:
     assert Redactor().redact(command) == shown
 
 
+def test_numbers_of_tokens_are_shown() -> None:
+    """How many tokens a model may use is no secret; which ones there are is."""
+    shown = {"tokens": 512, "x": {"tokens": REDACTED}}
+    assert Redactor().redact({"tokens": 512, "x": {"tokens": ["plum"]}}) == shown
+
+
 @pytest.mark.parametrize(("name", "value"), [("name", "value"), ("Key", "Value")])
 def test_a_value_goes_with_the_entry_that_names_it(name: str, value: str) -> None:
     """Environments of containers and tags of clouds are written so."""
