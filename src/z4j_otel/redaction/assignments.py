@@ -30,11 +30,15 @@ _NAME: Final = re.compile(r"[\w.\-]+")
 _NAME_REVERSED: Final = re.compile(r"[\w.\-]*")
 _ENCODED: Final = r"%2[27]|&(?:quot|\#3[49]|\#x2[27]|apos);"
 _SEPARATOR: Final = re.compile(
-    rf"(?:[ ](key|keys|number|code|string))?\\*(?:[\"'`]|{_ENCODED})?\]?"
-    r"[ \t]{0,8}(?:=>|={1,3}|!=|:=|:(?!//)|%3[ad])[ \t]{0,8}",
+    rf"(?:[ ](key|keys|number|code|string))?\\*(?:[\"'`]|{_ENCODED}|u002[27])?"
+    r"(?:\[?\]|(?:%5b)?%5d)?"
+    r"[ \t]{0,8}(?:=>|={1,3}|!=|:=|:(?!//)|%3[ad]|\\{1,7}u003[ad])[ \t]{0,8}",
     re.IGNORECASE,
 )
-_ENCODED_QUOTE: Final = re.compile(_ENCODED, re.IGNORECASE)
+_BLOCK: Final = re.compile(r"[|>][+\-]?[ ]{0,4}(?:(\r?\n)[ \t]{1,64}|\\{1,7}n[ ]{1,64})")
+_LINES: Final = re.compile(r"[^\r\n]*(?:\r?\n[ \t]{1,64}[^\r\n]*)*")
+_ESCAPED_LINES: Final = re.compile(r"[^\r\n\\\"']*(?:\\{1,7}n[ ]{1,64}[^\r\n\\\"']*)*")
+_ENCODED_QUOTE: Final = re.compile(rf"{_ENCODED}|\\{{1,7}}u002[27]", re.IGNORECASE)
 _ENCODED_END: Final = re.compile(r"%26|&|\s|\Z", re.IGNORECASE)
 _OPTION_GAP: Final = re.compile(r"\\*[\"']?,?[ \t]{1,8}(?=[ub]?\\*[\"']|\w)")
 _PAIR_GAP: Final = re.compile(r"\\*[\"'],[ \t]{0,8}(?=[ub]?\\*[\"']|\w)")
@@ -235,10 +239,20 @@ def _find_value(text: str, position: int, is_header: bool) -> tuple[int, int]:
     if is_header:
         header = _HEADER.match(text, position)
         return position, header.end() if header else position
+    return _find_block(text, position) or (position, _find_bare_end(text, position))
+
+
+def _find_block(text: str, position: int) -> tuple[int, int] | None:
+    """Return the place of what YAML writes indented below a name, or behind ``%3D``."""
     if text.startswith("%", position - 3):
-        closing_match = _ENCODED_END.search(text, position)
-        return position, closing_match.start() if closing_match else len(text)
-    return position, _find_bare_end(text, position)
+        encoded = _ENCODED_END.search(text, position)
+        return position, encoded.start() if encoded else len(text)
+    block = _BLOCK.match(text, position)
+    if block is None:
+        return None
+    start = block.end()
+    lines = (_LINES if block.group(1) else _ESCAPED_LINES).match(text, start)
+    return start, lines.end() if lines and not MARKER.match(text, start) else start
 
 
 def _find_closing_quote(text: str, opening: re.Match[str]) -> int:

@@ -45,7 +45,8 @@ KEY_RULES: Final = (
         "key:password",
         "passw(?:or)?d | passphrase | passwort | passcode | passkey | pwd(?=_|$)"
         "| (?:^|_)(?:db|user|pg|my|root|admin|smtp|ftp|mail|login|proxy|redis)?pass$"
-        "| (?:^|_)(?:pw|psw|psk)(?=_|$) | mnemonic | seed_?phrase",
+        "| (?:^|_)(?:pw|psw|psk)(?=_|$) | mnemonic | seed_?phrase"
+        "| contrase[n\u00f1]a | mot_?de_?passe | kennwort | (?:^|_)senha(?=_|$)",
     ),
     KeyRule("key:secret", "secret(?!ar(?:y|ies|ial|iat)|ion|ed|es(?:_|$))"),
     KeyRule(
@@ -62,7 +63,8 @@ KEY_RULES: Final = (
     KeyRule(
         "key:token",
         rf"token(?=_|$) | (?:^|_)(?:{_OWNERS_OF_PLURAL})_?tokens(?=_|$)"
-        "| (?:^|_)(?:jwt|t?otp)(?=_|$) | code_?verifier | client_?assertion | saml_?response",
+        "| (?:^|_)(?:jwt|t?otp)(?=_|$) | code_?verifier | client_?assertion | saml_?response"
+        "| (?:^|_)(?:verification|mfa|2fa|sms|recovery|backup)_?codes?(?=_|$)",
     ),
     KeyRule("key:tokens", "^tokens$"),
     KeyRule(
@@ -121,6 +123,15 @@ NAME_STEMS: Final = (
     "verifier",
     "assertion",
     "saml",
+    "verification",
+    "mfa",
+    "2fa",
+    "sms",
+    "recovery",
+    "backup",
+    "contrase",
+    "kennwort",
+    "senha",
 )
 """Lower-case pieces of which every sensitive name holds at least one."""
 

@@ -13,7 +13,15 @@ PEM = "-----{} {}PRIVATE KEY-----"
 
 KEY_EXAMPLES: dict[str, tuple[list[str], list[str]]] = {
     "key:password": (
-        ["db_password", "userPassword", "PGPASSWORD", "passphrase", "smtp_pass", "wifi_psk"],
+        [
+            "db_password",
+            "userPassword",
+            "PGPASSWORD",
+            "passphrase",
+            "smtp_pass",
+            "wifi_psk",
+            "kennwort",
+        ],
         ["password_reset_url_sent", "has_password", "password_changed_at", "compass", "passed"],
     ),
     "key:secret": (
@@ -32,7 +40,7 @@ KEY_EXAMPLES: dict[str, tuple[list[str], list[str]]] = {
         ["cache_key", "primary_key", "routing_key", "private_key_path", "public_key", "keyboard"],
     ),
     "key:token": (
-        ["access_token", "refreshToken", "jwt", "otp", "push_tokens", "code_verifier"],
+        ["access_token", "refreshToken", "jwt", "otp", "push_tokens", "mfaCode", "code_verifier"],
         ["token_count", "max_tokens", "next_page_token", "token_type", "tokenizer", "option"],
     ),
     "key:tokens": (["tokens"], ["tokens_used", "prompt_tokens"]),
@@ -70,6 +78,10 @@ TEXT_EXAMPLES: dict[str, tuple[list[str], list[str]]] = {
             "//registry.npmjs.org/:_authToken=«hunter2»",
             "token=«get_token(user)»",
             "X-Auth-Token: «hunter2»",
+            "user%5Bpassword%5D=«hunter2»&a=1",
+            "password[]=«hunter2»&a=1",
+            '{"a": "\\\\u0022password\\\\u0022:\\\\u0022«hunter2»\\\\u0022"}'.replace("\\\\", "\\"),
+            "password: |\n  «hunter 2»\nuser: bob",
             "password='«None»', a=1",
             "password=«string» a=1",
             "'line\\npw=«hunter2» x'",

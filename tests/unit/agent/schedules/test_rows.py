@@ -61,6 +61,7 @@ def test_values_as_they_were_shown_are_no_change():
         {"kwargs": {"[REDACTED]": 1}},
         {"args": [["x [REDACTED]"]]},
         {"name": "mail to [REDACTED]"},
+        {"kwargs": {"note": "mail to [REDACTED:3f2a]"}},
     ],
 )
 def test_a_mixture_of_new_and_redacted_values_is_refused(definition):
