@@ -59,7 +59,9 @@ class ConfigError(Z4JOtelError, ValueError):
     the value itself: it may be a secret.
     """
 
-    def __init__(self, setting: str, source: str, expected: str) -> None:
+    def __init__(
+        self, setting: str, source: str, expected: str, *, is_strict: bool = False
+    ) -> None:
         super().__init__(setting, source, expected)
         self.setting = setting
         """Name of the setting, as in the settings table."""
@@ -67,6 +69,8 @@ class ConfigError(Z4JOtelError, ValueError):
         """Where the value came from, for example ``environment Z4J_TOKEN``."""
         self.expected = expected
         """What is expected instead, and what to do next."""
+        self.is_strict = is_strict
+        """Whether the configuration asks that such an error ends the process."""
 
     def __str__(self) -> str:
         return f"{self.setting} ({self.source}): {self.expected}"

@@ -13,16 +13,21 @@ from z4j_otel.config.presence import half_configured, is_configured, is_strict_m
 
 if TYPE_CHECKING:
     from z4j_otel.config.parsing import Kind, Setting
-    from z4j_otel.config.resolver import load_config
+    from z4j_otel.config.problems import Problem
+    from z4j_otel.config.resolver import Examined, check_settings, examine, load_config
     from z4j_otel.config.secret import Secret
     from z4j_otel.config.settings import SETTINGS, AgentConfig
 
 __all__ = [
     "SETTINGS",
     "AgentConfig",
+    "Examined",
     "Kind",
+    "Problem",
     "Secret",
     "Setting",
+    "check_settings",
+    "examine",
     "half_configured",
     "is_configured",
     "is_strict_mode",
@@ -32,9 +37,13 @@ __all__ = [
 _HOMES = {
     "SETTINGS": "settings",
     "AgentConfig": "settings",
+    "Examined": "resolver",
     "Kind": "parsing",
+    "Problem": "problems",
     "Secret": "secret",
     "Setting": "parsing",
+    "check_settings": "resolver",
+    "examine": "resolver",
     "load_config": "resolver",
 }
 

@@ -3,52 +3,83 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
 from z4j_otel.config.network import check_network
+from z4j_otel.config.problems import Problem
 from z4j_otel.config.settings import AgentConfig
 from z4j_otel.errors import ConfigError
 
 __all__ = ["check_all"]
 
-_REQUIRED: Final[Mapping[str, str]] = {
-    "brain_url": "brain_url is required; set Z4J_BRAIN_URL",
-    "token": "token is required; set Z4J_TOKEN to the agent's token from the dashboard",
-    "hmac_secret": "hmac_secret is required; set Z4J_HMAC_SECRET, shown with the agent's token",
+_REQUIRED: Final[Mapping[str, tuple[str, str]]] = {
+    "brain_url": ("brain_url is required", "set Z4J_BRAIN_URL"),
+    "token": ("token is required", "set Z4J_TOKEN to the agent's token from the dashboard"),
+    "hmac_secret": (
+        "hmac_secret is required",
+        "set Z4J_HMAC_SECRET, shown with the agent's token; the first-boot setup token has none",
+    ),
 }
+_MINT: Final = "make an agent in the dashboard (Agents) and set Z4J_TOKEN to its token"
+_NO_TOKENS: Final = (
+    (re.compile(r"^z4k_"), "this is an API key of the brain, not an agent's token"),
+    (
+        re.compile(r"^https?://|setup\?token="),
+        "this is an address, as of the brain's first-boot setup, not an agent's token",
+    ),
+    (
+        re.compile(r"(?i)^(change_?me|replace_?me|your[_-].*|<.*>|x{3,}|\.{3}|token|secret)$"),
+        "this is a placeholder, not an agent's token",
+    ),
+)
 
 
-def check_all(config: AgentConfig, *, is_partial: bool) -> None:
-    """Check the configuration as a whole.
+def check_all(config: AgentConfig, *, is_partial: bool) -> Iterator[Problem]:
+    """Check the configuration as a whole; yields each rule that is broken.
 
     Args:
         config: What to check.
         is_partial: Whether required settings may be missing.
-
-    Raises:
-        ConfigError: The first rule that is broken.
     """
     if not is_partial:
-        for name, expected in _REQUIRED.items():
+        for name, (text, cure) in _REQUIRED.items():
             if not getattr(config, name):
-                raise ConfigError(name, "not set", expected)
+                yield Problem(name, "not set", text, cure)
+    yield from _check_token(config)
     if config.hmac_secret:
-        _check_signing_key(config)
-    check_network(config)
-    _check_buffer_path(config)
+        yield from _check_signing_key(config)
+    yield from check_network(config)
+    yield from _check_buffer_path(config)
 
 
-def _check_signing_key(config: AgentConfig) -> None:
+def _source(config: AgentConfig, name: str) -> str:
+    return config.sources.get(name, "default")
+
+
+def _check_token(config: AgentConfig) -> Iterator[Problem]:
+    token = config.token.reveal()
+    for shape, text in _NO_TOKENS:
+        if shape.search(token):
+            yield Problem("token", _source(config, "token"), text, _MINT)
+            return
+    if token and token == config.hmac_secret.reveal():
+        text = "token and hmac_secret are the same text"
+        cure = "set each to its own, both shown when the agent is made in the dashboard"
+        yield Problem("token", _source(config, "token"), text, cure)
+
+
+def _check_signing_key(config: AgentConfig) -> Iterator[Problem]:
     try:
         config.signing_key()
     except ConfigError as error:
-        source = config.sources.get("hmac_secret", error.source)
-        raise ConfigError("hmac_secret", source, error.expected) from None
+        cure = "copy it anew from the dashboard (Agents)"
+        yield Problem("hmac_secret", _source(config, "hmac_secret"), error.expected, cure)
 
 
-def _check_buffer_path(config: AgentConfig) -> None:
+def _check_buffer_path(config: AgentConfig) -> Iterator[Problem]:
     """Keep the buffer in a directory that belongs to us: it holds what tasks were given."""
     if config.buffer_path is None:
         return
@@ -58,10 +89,11 @@ def _check_buffer_path(config: AgentConfig) -> None:
     temporary = Path(tempfile.gettempdir(), f"z4j-{_user_number()}").resolve()
     path = (home / config.buffer_path).resolve()
     if home not in path.parents and temporary not in path.parents:
-        raise ConfigError(
+        yield Problem(
             "buffer_path",
-            config.sources.get("buffer_path", "default"),
-            "expected a file below Z4J_HOME (~/.z4j when unset); set Z4J_HOME to move all files",
+            _source(config, "buffer_path"),
+            "expected a file below Z4J_HOME (~/.z4j when unset)",
+            "set Z4J_HOME to move all files",
         )
 
 

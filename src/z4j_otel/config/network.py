@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
+from z4j_otel.config.problems import Problem
 from z4j_otel.config.settings import AgentConfig
 from z4j_otel.errors import ConfigError
 from z4j_otel.transport.addresses import agent_url
@@ -36,26 +38,36 @@ def proxy_of(config: AgentConfig) -> ProxyChoice:
     return proxy_for(config.brain_url, config.proxy.reveal())
 
 
-def check_network(config: AgentConfig) -> None:
+def check_network(config: AgentConfig) -> Iterator[Problem]:
     """Look at the address, the proxy and the files that the settings name.
 
-    Raises:
-        ConfigError: The first that cannot be used.
+    Yields what cannot be used.
     """
     if config.client_key_file and not config.client_certificate_file:
-        raise ConfigError(
-            "client_key_file",
-            config.sources.get("client_key_file", "default"),
-            "a key needs its certificate; set Z4J_CLIENT_CERTIFICATE_FILE",
-        )
-    try:
-        if config.brain_url:
-            agent_url(config.brain_url, dev_mode=config.dev_mode)
-            proxy_of(config)
-        if config.ca_file or config.client_certificate_file:
-            from z4j_otel.transport.tls import tls_context  # noqa: PLC0415 -- loads OpenSSL
+        source = config.sources.get("client_key_file", "default")
+        cure = "set Z4J_CLIENT_CERTIFICATE_FILE"
+        yield Problem("client_key_file", source, "a key needs its certificate", cure)
+    looks: list[Callable[[], object]] = []
+    if config.brain_url:
+        looks += [
+            lambda: agent_url(config.brain_url, dev_mode=config.dev_mode),
+            lambda: proxy_of(config),
+        ]
+    if config.ca_file or config.client_certificate_file:
+        from z4j_otel.transport.tls import tls_context  # noqa: PLC0415 -- loads OpenSSL
 
-            tls_context(trust_of(config))
-    except ConfigError as error:
-        source = config.sources.get(error.setting, error.source)
-        raise ConfigError(error.setting, source, error.expected) from None
+        looks.append(lambda: tls_context(trust_of(config)))
+    wrong: set[str] = set()
+    for look in looks:
+        try:
+            look()
+        except ConfigError as error:
+            if error.setting not in wrong:
+                wrong.add(error.setting)
+                yield _problem(config, error)
+
+
+def _problem(config: AgentConfig, error: ConfigError) -> Problem:
+    text, _, cure = error.expected.partition("; ")
+    source = config.sources.get(error.setting, error.source)
+    return Problem(error.setting, source, text, cure or f"correct Z4J_{error.setting.upper()}")

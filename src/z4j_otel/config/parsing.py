@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 from z4j_otel.commands import BRAIN_ACTIONS
 from z4j_otel.config.secret import Secret
 
-__all__ = ["Kind", "Setting", "parse"]
+__all__ = ["Kind", "Setting", "parse", "without_credentials"]
 
 _UUID: Final = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _TRUE: Final = frozenset({"1", "true", "yes", "on"})
@@ -48,6 +48,20 @@ class Kind(Enum):
     COMMANDS = "list of commands"
 
 
+_EXAMPLES: Final[Mapping[Kind, str]] = {
+    Kind.TEXT: "checkout",
+    Kind.SECRET: "...",
+    Kind.URL: "https://z4j.example.com",
+    Kind.UUID: "11111111-1111-4111-8111-111111111111",
+    Kind.PATH: "/var/lib/z4j",
+    Kind.BOOLEAN: "true",
+    Kind.NAMES: "celery",
+    Kind.PATTERNS: "(?i)^iban$",
+    Kind.TAGS: "team=payments",
+    Kind.COMMANDS: "-purge_queue",
+}
+
+
 @dataclass(frozen=True, slots=True)
 class Setting:
     """One row of the table of settings."""
@@ -62,6 +76,9 @@ class Setting:
     maximum: float | None = None
     """Greatest number, or most characters of a text."""
     choices: tuple[str, ...] = ()
+    decides_trust: bool = False
+    """Whether it decides who gets to see what: such a value is not taken from a project
+    file that merely lies in the working directory."""
 
     @property
     def env_name(self) -> str:
@@ -73,6 +90,11 @@ class Setting:
         """Whether the value must never be shown."""
         return self.kind is Kind.SECRET
 
+    @property
+    def example(self) -> str:
+        """A text that is a value of this setting."""
+        return self.choices[-1] if self.choices else _EXAMPLES.get(self.kind) or str(self.default)
+
     def show(self, value: object) -> str:
         """Write a value for people to read; of a secret only whether it is set."""
         if self.is_secret:
@@ -83,7 +105,16 @@ class Setting:
             return ",".join(f"{key}={item}" for key, item in value.items())
         if isinstance(value, tuple):
             return ",".join(value)
+        if self.kind is Kind.URL:
+            return without_credentials(str(value))
         return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def without_credentials(url: str) -> str:
+    """Return a URL without the user name and password that it may carry."""
+    before, mark, rest = url.partition("://")
+    host, slash, path = rest.partition("/")
+    return f"{before}{mark}{host.rpartition('@')[2]}{slash}{path}"
 
 
 def parse(setting: Setting, value: object) -> Any:

@@ -1,4 +1,4 @@
-"""Where settings come from: argument, environment, the host's own settings, file, default.
+"""Which source decides a setting: argument, environment, host, file, OpenTelemetry, default.
 
 The first source that has a value wins. An empty text means unset, everywhere. A secret
 can also be named by file: ``Z4J_TOKEN_FILE`` holds the path of a file with the token.
@@ -8,52 +8,34 @@ from __future__ import annotations
 
 import logging
 import os
-import sys
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
-from importlib import import_module
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Final
+from typing import Any
 
 from z4j_otel.config.checks import check_all
+from z4j_otel.config.names import ALIASES, KNOWN, OBSOLETE, nearest
 from z4j_otel.config.parsing import Setting, parse
+from z4j_otel.config.problems import Problem
 from z4j_otel.config.settings import SETTINGS, AgentConfig
-from z4j_otel.errors import ConfigError
+from z4j_otel.config.sources import Source, read_all
 
-__all__ = ["load_config"]
+__all__ = ["Examined", "check_settings", "examine", "load_config"]
 
 _logger = logging.getLogger(__name__)
-
-_PREFIX: Final = "Z4J_"
-_KNOWN: Final = frozenset(
-    name
-    for row in SETTINGS
-    for name in ((row.name, f"{row.name}_file") if row.is_secret else (row.name,))
-)
-# Variables that are read, but are no settings of an agent.
-_OTHER_ENV: Final = frozenset({"Z4J_CONFIG", "Z4J_BRAIN_BIN", "Z4J_REQUIRE_SERVICES"})
-# What an agent hands to its own child processes.
-_INTERNAL_PREFIX: Final = "Z4J_OTEL_"
-_PINNED: Final = "Z4J_OTEL_PINNED"
-"""A drill sets it for its processes: whatever the application says in its own code, nothing
-but the environment counts, so that they never reach the application's brain."""
+_told: set[str] = set()
+"""Warnings that this process has logged: it may resolve its settings several times."""
 
 
 @dataclass(frozen=True, slots=True)
-class _Source:
-    """Values by setting name, and what to call the place they come from."""
+class Examined:
+    """A configuration and everything that is wrong with it."""
 
-    label: str
-    values: Mapping[str, Any]
-    names_variable: bool = False
-
-    def find(self, name: str) -> Any:
-        value = self.values.get(name)
-        return None if isinstance(value, str) and not value.strip() else value
-
-    def describe(self, name: str) -> str:
-        return f"{self.label} {_PREFIX}{name.upper()}" if self.names_variable else self.label
+    config: AgentConfig
+    """What was resolved; a setting whose value is wrong has its default here."""
+    problems: tuple[Problem, ...]
+    """All of them, in the order of the settings' table."""
 
 
 def load_config(
@@ -73,7 +55,9 @@ def load_config(
     Args:
         arguments: Values by setting name that beat all others; None and "" mean unset.
         environ: The environment; ``Z4J_<NAME>`` of each setting is read.
-        file: A TOML file with settings at its top level; ``Z4J_CONFIG`` when None.
+        file: A TOML file with settings at its top level, or a ``pyproject.toml``;
+            ``Z4J_CONFIG`` when None, else ``[tool.z4j]`` of the working directory's
+            ``pyproject.toml``.
         host_settings: A framework's settings by setting name, beaten by the environment.
         host_label: What to call them in messages, for example ``Django settings``.
         is_partial: Accept that required settings are missing, for tools that show or
@@ -83,110 +67,177 @@ def load_config(
         ConfigError: A value is malformed, missing or against another one; the text names
             setting and source, never the value.
     """
-    if environ.get(_PINNED):
-        arguments, host_settings, file = None, None, None
-    path = file or (Path(text) if (text := environ.get("Z4J_CONFIG", "").strip()) else None)
-    given = _Source("argument", arguments or {})
-    host = _Source(host_label, host_settings or {})
-    variables = _Source("environment", _variables(environ), names_variable=True)
-    toml = _Source(f"file {path.name}", _read_toml(path)) if path else _Source("file", {})
-    values, sources = _resolve((given, variables, host, toml))
-    config = AgentConfig(**values, sources=MappingProxyType(sources))
-    _check_unknown(given, given.values, is_strict=True)
-    for source in (variables, host, toml):
-        _check_unknown(source, source.values, is_strict=config.strict_mode)
-    check_all(config, is_partial=is_partial or config.disabled)
-    return config
+    found = examine(
+        arguments,
+        environ,
+        file,
+        host_settings=host_settings,
+        host_label=host_label,
+        is_partial=is_partial,
+    )
+    for problem in found.problems:
+        if problem.is_fatal:
+            raise problem.error(is_strict=found.config.strict_mode)
+    _warn([problem for problem in found.problems if str(problem) not in _told])
+    return found.config
 
 
-def _variables(environ: Mapping[str, str]) -> dict[str, str]:
-    return {
-        name[len(_PREFIX) :].lower(): value
-        for name, value in environ.items()
-        if name.startswith(_PREFIX)
-        and name not in _OTHER_ENV
-        and not name.startswith(_INTERNAL_PREFIX)
-    }
+def check_settings(
+    arguments: Mapping[str, Any] | None = None,
+    environ: Mapping[str, str] = os.environ,
+    file: Path | None = None,
+    *,
+    host_settings: Mapping[str, Any] | None = None,
+    host_label: str = "host settings",
+    is_partial: bool = False,
+) -> list[Problem]:
+    """Return everything that is wrong with a configuration, each with its cure.
+
+    The arguments are those of :func:`load_config`. Nothing is raised and nothing is logged.
+    """
+    found = examine(
+        arguments,
+        environ,
+        file,
+        host_settings=host_settings,
+        host_label=host_label,
+        is_partial=is_partial,
+    )
+    return list(found.problems)
 
 
-def _read_toml(path: Path) -> dict[str, Any]:
-    try:
-        values: dict[str, Any] = _toml_module().loads(path.read_text("utf-8"))
-    except OSError as error:
-        reason = error.strerror or type(error).__name__
-        raise ConfigError("config", f"file {path}", f"cannot be read: {reason}") from None
-    except ConfigError:
-        raise
-    except ValueError:
-        # The parser's own message quotes the line, which may hold a secret.
-        raise ConfigError("config", f"file {path}", "expected a TOML file in UTF-8") from None
-    return values
+def examine(
+    arguments: Mapping[str, Any] | None = None,
+    environ: Mapping[str, str] = os.environ,
+    file: Path | None = None,
+    *,
+    host_settings: Mapping[str, Any] | None = None,
+    host_label: str = "host settings",
+    is_partial: bool = False,
+) -> Examined:
+    """Resolve all settings and collect everything that is wrong, for tools that show it.
+
+    The arguments are those of :func:`load_config`. Nothing is raised and nothing is logged.
+    """
+    sources, problems = read_all(arguments or {}, environ, file, host_settings or {}, host_label)
+    resolved = _Resolution(sources)
+    config = AgentConfig(
+        **resolved.values,
+        sources=MappingProxyType(resolved.origins),
+        secret_files=MappingProxyType(resolved.secret_files),
+    )
+    problems += resolved.problems
+    wrong = {problem.setting for problem in problems}
+    problems += _find_unknown(sources, is_strict=config.strict_mode)
+    problems += [
+        problem
+        for problem in check_all(config, is_partial=is_partial or config.disabled)
+        # That a value is missing is no second news where it is malformed.
+        if problem.setting not in wrong
+    ]
+    return Examined(config, tuple(problems))
 
 
-def _toml_module() -> Any:
-    try:
-        return import_module("tomllib" if sys.version_info >= (3, 11) else "tomli")
-    except ModuleNotFoundError:
-        expected = "Python 3.10 reads TOML with the package tomli; run: pip install tomli"
-        raise ConfigError("config", "file", expected) from None
+def _warn(problems: Sequence[Problem]) -> None:
+    if problems:
+        _told.update(str(problem) for problem in problems)
+        _logger.warning(
+            "[z4j] settings: %s",
+            " | ".join(str(problem) for problem in problems),
+            extra={"action": "settings_doubtful"},
+        )
 
 
-def _resolve(sources: Iterable[_Source]) -> tuple[dict[str, Any], dict[str, str]]:
-    values: dict[str, Any] = {}
-    origins: dict[str, str] = {}
-    for row in SETTINGS:
-        for source in sources:
-            for name, value in _candidates(row, source):
-                if value is None or row.name in values:
+@dataclass(slots=True)
+class _Resolution:
+    """Finds each setting's value in the strongest source that has one."""
+
+    sources: Iterable[Source]
+    values: dict[str, Any] = field(default_factory=dict)
+    origins: dict[str, str] = field(default_factory=dict)
+    secret_files: dict[str, Path] = field(default_factory=dict)
+    problems: list[Problem] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        for row in SETTINGS:
+            for source in self.sources:
+                if self._take(row, source):
+                    break
+
+    def _take(self, row: Setting, source: Source) -> bool:
+        """Take the setting from a source; False when it has no value of it."""
+        for name, value in _candidates(row, source):
+            if value is None:
+                continue
+            origin = source.describe(name)
+            if not source.is_trusted and (row.decides_trust or row.is_secret):
+                self.problems.append(_untrusted(row, origin))
+                continue
+            try:
+                self.values[row.name] = self._parse(row, name, value)
+            except ValueError as error:
+                self.problems.append(_malformed(row, origin, source, str(error)))
+                if not source.is_certain:
                     continue
-                origins[row.name] = source.describe(name)
-                values[row.name] = _parsed(row, name, value, origins[row.name])
-    return values, origins
+            else:
+                self.origins[row.name] = origin
+            return True
+        return False
+
+    def _parse(self, row: Setting, name: str, value: object) -> Any:
+        if name in ALIASES:
+            value = ALIASES[name].words.get(str(value).strip().lower(), value)
+        elif name != row.name:
+            path = Path(str(value)).expanduser()
+            value = _read_secret(path)
+            self.secret_files[row.name] = path
+        return parse(row, value)
 
 
-def _candidates(row: Setting, source: _Source) -> Iterator[tuple[str, Any]]:
+def _candidates(row: Setting, source: Source) -> Iterator[tuple[str, Any]]:
     yield row.name, source.find(row.name)
     if row.is_secret:
         yield f"{row.name}_file", source.find(f"{row.name}_file")
+    for name, alias in ALIASES.items():
+        if alias.setting == row.name:
+            yield name, source.find(name)
 
 
-def _parsed(row: Setting, name: str, value: object, origin: str) -> Any:
+def _read_secret(path: Path) -> str:
     try:
-        if name != row.name:
-            value = Path(str(value)).expanduser().read_text("utf-8")
-        return parse(row, value)
+        return path.read_text("utf-8")
     except OSError as error:
         reason = error.strerror or type(error).__name__
-        raise ConfigError(row.name, origin, f"the file cannot be read: {reason}") from None
+        raise ValueError(f"the file cannot be read: {reason}") from None
     except UnicodeDecodeError:
-        raise ConfigError(row.name, origin, "expected a file with text in UTF-8") from None
-    except ValueError as error:
-        raise ConfigError(row.name, origin, str(error)) from None
+        raise ValueError("expected a file with text in UTF-8") from None
 
 
-def _check_unknown(source: _Source, values: Mapping[str, Any], *, is_strict: bool) -> None:
-    unknown = sorted(set(values) - _KNOWN)
-    if not unknown:
-        return
-    if is_strict:
-        name = unknown[0]
-        raise ConfigError(name, source.describe(name), f"unknown setting{_nearest(name, source)}")
-    _logger.warning(
-        "Unknown settings in the %s are ignored: %s",
-        source.label,
-        "; ".join(
-            f"{_PREFIX + name.upper() if source.names_variable else name}{_nearest(name, source)}"
-            for name in unknown
-        ),
-        extra={"action": "settings_unknown"},
-    )
+def _malformed(row: Setting, origin: str, source: Source, text: str) -> Problem:
+    if not source.is_certain:
+        cure = f"set {row.env_name} instead"
+        return Problem(row.name, origin, f"not used: {text}", cure, is_fatal=False)
+    if row.is_secret:
+        return Problem(row.name, origin, text, "copy it anew from the dashboard (Agents)")
+    return Problem(row.name, origin, text, f"for example: {source.write(row)}")
 
 
-def _nearest(name: str, source: _Source) -> str:
-    from difflib import get_close_matches  # noqa: PLC0415 -- importing config is cheap
+def _untrusted(row: Setting, origin: str) -> Problem:
+    text = "not taken from here: who may write this file would decide whom the agent trusts"
+    cure = f"set {row.env_name}, or name the file with --config or Z4J_CONFIG"
+    return Problem(row.name, origin, text, cure, is_fatal=False)
 
-    close = get_close_matches(name, _KNOWN, n=1)
-    if not close:
-        return ""
-    shown = f"{_PREFIX}{close[0].upper()}" if source.names_variable else close[0]
-    return f" (did you mean {shown}?)"
+
+def _find_unknown(sources: Iterable[Source], *, is_strict: bool) -> Iterator[Problem]:
+    for source in sources:
+        is_argument = source.label == "argument"
+        for name in sorted(set(source.values) - KNOWN - set(ALIASES)):
+            origin = source.describe(name)
+            if name in OBSOLETE:
+                text, cure = OBSOLETE[name]
+                yield Problem(name, origin, text, cure, is_fatal=False)
+                continue
+            near = nearest(name)
+            cure = f"did you mean {source.spell(near)}?" if near else "see z4j-otel config"
+            is_fatal = is_argument or is_strict
+            yield Problem(name, origin, "unknown setting", cure, is_fatal=is_fatal)

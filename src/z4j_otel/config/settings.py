@@ -31,7 +31,9 @@ def _setting(kind: Kind, default: object, text: str, **bounds: object) -> Any:
 class AgentConfig:
     """Everything a user can set, resolved; made by ``load_config``."""
 
-    brain_url: str = _setting(Kind.URL, "", "Where the brain is, http(s):// or ws(s)://.")
+    brain_url: str = _setting(
+        Kind.URL, "", "Where the brain is, http(s):// or ws(s)://.", decides_trust=True
+    )
     token: Secret = _setting(Kind.SECRET, Secret(), "The agent's token, made by the brain.")
     hmac_secret: Secret = _setting(
         Kind.SECRET, Secret(), "The agent's signing secret, made by the brain with the token."
@@ -128,6 +130,7 @@ class AgentConfig:
         Kind.BOOLEAN,
         False,
         "Allow ws:// and http:// to hosts other than this one, and watch task files.",
+        decides_trust=True,
     )
     strict_mode: bool = _setting(
         Kind.BOOLEAN, False, "Fail at start on a configuration error, instead of running without."
@@ -202,6 +205,10 @@ class AgentConfig:
 
     sources: Mapping[str, str] = field(default_factory=lambda: _NOTHING, repr=False, compare=False)
     """Where each value that is not a default came from, by setting name."""
+    secret_files: Mapping[str, Path] = field(
+        default_factory=lambda: MappingProxyType({}), repr=False, compare=False
+    )
+    """The file that a secret was read from, by setting name; its content may change."""
 
     @property
     def deployment(self) -> str:

@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 import logging
-import sys
 from pathlib import Path
 
 import pytest
 
-from z4j_otel.config import Secret, load_config
+from z4j_otel.config import Secret, check_settings, examine, load_config
 from z4j_otel.errors import ConfigError
 
 KEY_TEXT = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="
+
+
+@pytest.fixture(autouse=True)
+def _nothing_told(monkeypatch, tmp_path):
+    """A process that has warned of nothing, where no project file lies."""
+    monkeypatch.setattr("z4j_otel.config.resolver._told", set())
+    monkeypatch.chdir(tmp_path)
+
+
 ENVIRON = {
     "Z4J_BRAIN_URL": "https://brain.example.com",
     "Z4J_TOKEN": "t0ken-value",
@@ -111,8 +119,10 @@ def test_an_error_is_one_line_with_setting_source_and_form():
     with pytest.raises(ConfigError) as caught:
         load_config(environ={**ENVIRON, "Z4J_DEV_MODE": "perhaps"})
 
-    expected = "dev_mode (environment Z4J_DEV_MODE): expected 1/true/yes/on or 0/false/no/off"
-    assert str(caught.value) == expected
+    assert str(caught.value) == (
+        "dev_mode (environment Z4J_DEV_MODE): expected 1/true/yes/on or 0/false/no/off;"
+        " for example: export Z4J_DEV_MODE='true'"
+    )
     assert caught.value.__cause__ is None
 
 
@@ -123,16 +133,17 @@ def test_unknown_variables_get_one_warning_with_the_nearest_match(caplog):
         load_config(environ=environ)
 
     (record,) = caplog.records
-    assert "Z4J_TOKN (did you mean Z4J_TOKEN?); Z4J_XYZZY_PLUGH" in record.getMessage()
+    assert "(environment Z4J_TOKN): unknown setting; did you mean Z4J_TOKEN?" in record.getMessage()
+    assert "Z4J_XYZZY_PLUGH" in record.getMessage()
     assert "secret-value" not in record.getMessage()
 
 
 def test_unknown_names_are_errors_in_strict_mode(file):
     """Strict mode refuses misspelt variables and keys of the file."""
-    with pytest.raises(ConfigError, match=r"Z4J_TOKN\): unknown setting .did you mean Z4J_TOKEN"):
+    with pytest.raises(ConfigError, match=r"Z4J_TOKN\): unknown setting; did you mean Z4J_TOKEN"):
         load_config(environ={**ENVIRON, "Z4J_STRICT_MODE": "1", "Z4J_TOKN": "x"})
     file.write_text("strict_mode = true\nprojectid = 'x'\n")
-    with pytest.raises(ConfigError, match=r"file z4j.toml\): unknown setting .*project_id"):
+    with pytest.raises(ConfigError, match=r"file z4j.toml\): unknown setting; .*project_id"):
         load_config(environ=ENVIRON, file=file)
 
 
@@ -178,9 +189,53 @@ def test_the_label_of_the_host_settings_is_used():
         load_config(environ=ENVIRON, host_settings={"autostart": "x"}, host_label="Django settings")
 
 
-def test_python_310_without_a_toml_parser_says_what_to_install(file, monkeypatch):
-    """A file cannot be read without the parser; the error ends in the pip command."""
-    for name in ("tomllib", "tomli"):
-        monkeypatch.setitem(sys.modules, name, None)
-    with pytest.raises(ConfigError, match="run: pip install tomli"):
+def test_everything_that_is_wrong_is_told_at_once():
+    """Each problem has its setting, its source and its cure; nothing is raised or logged."""
+    environ = {
+        "Z4J_BRAIN_URL": "ftp://brain",
+        "Z4J_TOKEN": "two words",
+        "Z4J_HEARTBEAT_SECONDS": "soon",
+        "Z4J_PROJEKT_ID": "x",
+    }
+    found = check_settings({"autostart": "perhaps"}, environ)
+
+    assert [(each.setting, each.source, each.is_fatal) for each in found] == [
+        ("brain_url", "environment Z4J_BRAIN_URL", True),
+        ("token", "environment Z4J_TOKEN", True),
+        ("heartbeat_seconds", "environment Z4J_HEARTBEAT_SECONDS", True),
+        ("autostart", "argument", True),
+        ("projekt_id", "environment Z4J_PROJEKT_ID", False),
+        ("hmac_secret", "not set", True),
+    ]
+    assert all(each.cure for each in found)
+    assert "export Z4J_HEARTBEAT_SECONDS='30.0'" in found[2].cure
+    assert not any("two words" in str(each) for each in found)
+
+
+def test_a_good_configuration_has_no_problem():
+    """Nothing to say about what is right."""
+    assert check_settings(environ=ENVIRON) == []
+
+
+def test_what_is_wrong_has_its_default_in_what_is_shown():
+    """A tool can go on and show the rest."""
+    found = examine(environ={**ENVIRON, "Z4J_HEARTBEAT_SECONDS": "soon"})
+
+    assert found.config.heartbeat_seconds == 30.0
+    assert found.config.project_id == "default"
+
+
+def test_the_same_warning_is_not_repeated_in_a_process(caplog):
+    """A process resolves its settings several times, and tells what is doubtful once."""
+    for _ in range(2):
+        load_config(environ={**ENVIRON, "Z4J_TOKN": "x"})
+
+    assert len(caplog.records) == 1
+
+
+def test_an_error_knows_whether_the_configuration_is_strict(file):
+    """Also where the file says so: whoever catches it must end the process."""
+    file.write_text("strict_mode = true\nheartbeat_seconds = 0\n")
+    with pytest.raises(ConfigError) as caught:
         load_config(environ=ENVIRON, file=file)
+    assert caught.value.is_strict

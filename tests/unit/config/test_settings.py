@@ -20,7 +20,7 @@ def test_every_field_but_the_sources_is_a_row():
     """Nothing can be configured that the table does not list."""
     names = [each.name for each in dataclasses.fields(AgentConfig)]
 
-    assert [*[row.name for row in SETTINGS], "sources"] == names
+    assert [*[row.name for row in SETTINGS], "sources", "secret_files"] == names
 
 
 @pytest.mark.parametrize("row", SETTINGS, ids=lambda row: row.name)
