@@ -41,8 +41,8 @@ class ProcessHost(Protocol):
         """
         ...
 
-    def is_enabled(self) -> bool:
-        """Whether instrumentors should hook their engines in this process."""
+    def is_enabled(self, engine: str = "") -> bool:
+        """Whether instrumentors should hook their engines, or this one, in this process."""
         ...
 
     def defers_upstream(self) -> bool:

@@ -14,7 +14,8 @@ from z4j_otel.agent.arbiter import Arbiter
 from z4j_otel.agent.conservation import Conservation
 from z4j_otel.agent.hello import HelloBuilder
 from z4j_otel.agent.importer import JournalImporter, ledger_of
-from z4j_otel.agent.loop import AgentLoop, Parts
+from z4j_otel.agent.loop import AgentLoop
+from z4j_otel.agent.parts import Parts
 from z4j_otel.buffer.base import EntryKind
 from z4j_otel.buffer.sqlite import SqliteBuffer
 from z4j_otel.clock import iso_utc

@@ -27,8 +27,9 @@ from opentelemetry.instrumentation.utils import suppress_instrumentation
 from z4j_otel.agent.execution import CommandRunner
 from z4j_otel.agent.hello import HelloBuilder, agent_version
 from z4j_otel.agent.ledger import Ledger
-from z4j_otel.agent.loop import AgentLoop, Importer, Parts
+from z4j_otel.agent.loop import AgentLoop
 from z4j_otel.agent.metrics import publish
+from z4j_otel.agent.parts import Importer, Parts
 from z4j_otel.agent.policy import policy_of, scheduler_tokens
 from z4j_otel.agent.schedules.native import Desk, NativeSchedules
 from z4j_otel.agent.schedules.ownership import seat_path
@@ -37,6 +38,7 @@ from z4j_otel.buffer.base import EventBuffer
 from z4j_otel.clock import Clock, SystemClock
 from z4j_otel.commands import Command, CommandResult
 from z4j_otel.config.network import proxy_of, trust_of
+from z4j_otel.config.rotation import fresh_key, fresh_secret
 from z4j_otel.config.settings import AgentConfig
 from z4j_otel.errors import ConfigError
 from z4j_otel.forks import GatedSelector, fork_gate
@@ -137,10 +139,17 @@ class AgentRuntime:
             started_at_ns=clock.now_ns(),
         )
         self._policy = policy or policy_of(config.commands)
-        runner = CommandRunner(self._engines, redactor=redactor, policy=self._policy)
+        runner = CommandRunner(
+            self._engines, redactor=redactor, policy=self._policy, schedulers=config.schedulers
+        )
         self._parts = Parts(
             key=config.signing_key(),
+            read_key=fresh_key(config),
+            agent_id=config.agent_id,
             heartbeat_s=config.heartbeat_seconds,
+            asks_engines=config.heartbeat,
+            tells_status=not config.agent_status_disabled,
+            resync_s=config.schedule_resync_interval_seconds,
             transport=transport or _transport(config),
             buffer=buffer,
             importer=importer,
@@ -153,7 +162,7 @@ class AgentRuntime:
             run_command=run_command or runner.run,
             announce=self._call_announce,
             show=self._call_show,
-            schedules=schedules or NativeSchedules(self._engines, redactor),
+            schedules=schedules or NativeSchedules(self._engines, redactor, config.schedulers),
             offered=lambda tokens: scheduler_tokens(tokens, self._policy),
             seat_of=lambda names: home and seat_path(home, config.deployment, names),
         )
@@ -360,7 +369,7 @@ def _transport(config: AgentConfig) -> Transport:
     return build_transport(
         config.transport,
         config.brain_url,
-        config.token.reveal(),
+        fresh_secret(config, "token"),
         dev_mode=config.dev_mode,
         tls=partial(tls_context, trust_of(config)),
         proxy=proxy_of(config),

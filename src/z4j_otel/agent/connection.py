@@ -125,6 +125,8 @@ class BrainConnection:
         on_stable: Called once, when the connection may count as a success.
         time: The clocks; set to the brain's at ``hello_ack``.
         heartbeat_s: Longest time between heartbeats; the brain may ask for less.
+        tells_status: Whether diagnostics are sent.
+        agent_id: Whom the user takes this agent for, if he says so.
     """
 
     def __init__(
@@ -140,6 +142,8 @@ class BrainConnection:
         on_stable: Callable[[], None],
         time: BrainTime,
         heartbeat_s: float,
+        tells_status: bool = True,
+        agent_id: str = "",
     ) -> None:
         self.session = session
         self.connected_at_ns = 0
@@ -152,6 +156,8 @@ class BrainConnection:
         self._on_stable = on_stable
         self._time = time
         self._heartbeat_s = heartbeat_s
+        self._tells_status = tells_status
+        self._agent_id = agent_id
         self._work = asyncio.Event()
         self._held: list[CommandReceived] = []
         self._end = ConnectionLost(_NO_CODE)
@@ -240,6 +246,14 @@ class BrainConnection:
             self._time.measure(server_ns, asked_s=asked_s)
         self.connected_at_ns = self._time.machine.now_ns()
         self._is_established = True
+        binding = self.session.binding
+        if self._agent_id and binding is not None and binding.agent_id != self._agent_id:
+            _logger.warning(
+                "[z4j] the brain knows this token as another agent's than Z4J_AGENT_ID says (%s); "
+                "set Z4J_TOKEN to that agent's token, or unset Z4J_AGENT_ID",
+                binding.agent_id,
+                extra={"action": "agent_id_differs"},
+            )
 
     async def _receive_all(self, connection: Connection, speaker: Speaker) -> None:
         while True:
@@ -333,7 +347,7 @@ class BrainConnection:
             now_s = self._time.monotonic_s()
             is_bare = now_s < bare_until_s
             await speaker.heartbeat(self._reports.heartbeat(), is_bare=is_bare)
-            if now_s >= status_due_s and not is_bare:
+            if self._tells_status and now_s >= status_due_s and not is_bare:
                 status_due_s = now_s + _STATUS_EVERY_S
                 await speaker.status(self._reports.status(self.connected_at_ns))
             if not is_bare:

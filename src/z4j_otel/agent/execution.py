@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from typing import Any, Final
 
@@ -92,6 +92,7 @@ class CommandRunner:
         redactor: Every result and error text passes it.
         policy: Raises ``CommandRefused`` for a command that must not run here.
         tracer_provider: Makes the commands' spans; the process's own when None.
+        schedulers: Those that may be changed; all of them when empty.
     """
 
     def __init__(
@@ -101,9 +102,10 @@ class CommandRunner:
         redactor: Redactor,
         policy: Callable[[Command], None] = allow_all,
         tracer_provider: TracerProvider | None = None,
+        schedulers: Collection[str] = (),
     ) -> None:
         self._engines = engines
-        self._schedules = NativeSchedules(engines, redactor)
+        self._schedules = NativeSchedules(engines, redactor, schedulers)
         self._redactor = redactor
         self._policy = policy
         self._tracer_provider = tracer_provider

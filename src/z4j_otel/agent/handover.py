@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
@@ -13,6 +14,8 @@ from z4j_otel.config.secret import Secret
 from z4j_otel.config.settings import SETTINGS
 
 __all__ = ["Handover", "pack_settings", "unpack_settings"]
+
+_FILES: Final = "secret_files"
 
 
 class Handover(msgspec.Struct, frozen=True):
@@ -35,9 +38,15 @@ class Handover(msgspec.Struct, frozen=True):
 
 
 def pack_settings(config: AgentConfig) -> dict[str, Any]:
-    """Return every setting that has a value, as JSON values; secrets in the clear."""
+    """Return every setting that has a value, as JSON values; secrets in the clear.
+
+    And the files that secrets were read from: the agent process reads them again.
+    """
     values = ((row.name, getattr(config, row.name)) for row in SETTINGS)
-    return {name: _plain(value) for name, value in values if value not in (None, "", (), Secret())}
+    packed = {
+        name: _plain(value) for name, value in values if value not in (None, "", (), Secret())
+    }
+    return {**packed, _FILES: {name: str(path) for name, path in config.secret_files.items()}}
 
 
 def unpack_settings(settings: Mapping[str, Any]) -> AgentConfig:
@@ -46,7 +55,12 @@ def unpack_settings(settings: Mapping[str, Any]) -> AgentConfig:
     Raises:
         ConfigError: It was not packed by this version.
     """
-    return load_config(settings, {})
+    given = dict(settings)
+    files = given.pop(_FILES, {})
+    config = load_config(given, {})
+    return dataclasses.replace(
+        config, secret_files={name: Path(path) for name, path in files.items()}
+    )
 
 
 def _plain(value: object) -> Any:

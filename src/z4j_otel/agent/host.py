@@ -30,6 +30,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from z4j_otel.agent.interpreter_exit import at_end_of_main
+from z4j_otel.agent.watched import is_watched
 from z4j_otel.config import half_configured, is_configured, is_strict_mode
 from z4j_otel.errors import ConfigError
 from z4j_otel.events import RecordSink
@@ -115,10 +116,12 @@ class Host:
         # What one exporter was given counts for the process: others may capture first.
         self._offered = self._offered or dict(settings)
 
-    def is_enabled(self) -> bool:
-        """Whether instrumentors should hook their engines in this process."""
+    def is_enabled(self, engine: str = "") -> bool:
+        """Whether instrumentors should hook their engines, or this one, in this process."""
         is_asked = is_configured(os.environ) or bool(self._offered) or not self._is_auto
-        return is_asked if self._is_auto or self._pid == 0 else self._sink is not None
+        is_on = is_asked if self._is_auto or self._pid == 0 else self._sink is not None
+        # What the application's own code hooks is what it means to watch.
+        return is_on and (not (engine and self._is_auto) or is_watched(engine, self._offered))
 
     def defers_upstream(self) -> bool:
         """Whether other instrumentors are still to be activated in this process."""
@@ -294,10 +297,12 @@ class Host:
         if not settings and not is_configured(os.environ):
             return None
         # Imported here: most processes have the package installed and no use for it.
+        from z4j_otel.agent.logs import set_up_logs  # noqa: PLC0415 -- see above
         from z4j_otel.agent.seat import Seat as seat  # noqa: N813, PLC0415 -- a local name
         from z4j_otel.config import load_config  # noqa: PLC0415 -- see above
 
         config = load_config(settings)
+        set_up_logs(config)
         if config.disabled:
             return None
         if other := _other_agent():
@@ -323,7 +328,7 @@ class Host:
         self._seat = None
         if is_strict:
             raise error
-        if is_strict_mode(os.environ):
+        if is_strict_mode(os.environ) or getattr(error, "is_strict", False):
             # An Exception would end in a hook's or a loader's log.
             raise SystemExit(f"z4j-otel: {error}") from error
         if str(error) != self._refusal:  # the parent of this process may have told it

@@ -18,10 +18,8 @@ import asyncio
 import logging
 import os
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Final, Protocol
+from collections.abc import Callable, Sequence
+from typing import Any, Final
 
 from z4j_otel.agent.braintime import BrainTime
 from z4j_otel.agent.command_memory import CommandMemory
@@ -29,9 +27,8 @@ from z4j_otel.agent.connection import BrainConnection
 from z4j_otel.agent.dispatcher import Dispatcher
 from z4j_otel.agent.health import HealthProbe
 from z4j_otel.agent.heartbeat import AgentReports
-from z4j_otel.agent.hello import HelloBuilder
 from z4j_otel.agent.import_pace import ImportPace
-from z4j_otel.agent.ledger import Ledger
+from z4j_otel.agent.parts import Parts
 from z4j_otel.agent.pool import WorkerPool
 from z4j_otel.agent.registry import RegistryNews
 from z4j_otel.agent.schedules.commands import ScheduleCommands
@@ -44,19 +41,16 @@ from z4j_otel.agent.status import build_status_dict
 from z4j_otel.agent.supervisor import Supervisor
 from z4j_otel.agent.uploader import Uploader
 from z4j_otel.agent.waiting import call_soon
-from z4j_otel.buffer.base import EntryKind, EventBuffer
-from z4j_otel.clock import Clock
-from z4j_otel.commands import Command, CommandResult
+from z4j_otel.buffer.base import EntryKind
+from z4j_otel.commands import Command
 from z4j_otel.errors import BufferError_, BufferFull
 from z4j_otel.guard import guard
 from z4j_otel.instrumentors.adapter import EngineAdapter
-from z4j_otel.redaction import Redactor
 from z4j_otel.transport.backoff import Backoff
-from z4j_otel.transport.base import Transport
 from z4j_otel.wire.frames import DEFAULT_MAX_FRAME_BYTES
 from z4j_otel.wire.session import Role, Session
 
-__all__ = ["AgentLoop", "Importer", "Parts"]
+__all__ = ["AgentLoop"]
 
 _logger = logging.getLogger(__name__)
 
@@ -67,47 +61,6 @@ _STATS_S: Final = 1.0
 _LOST_S: Final = 5.0
 _DRAIN_SHARE: Final = 0.5
 _CLOSE_S: Final = 1.0
-
-
-class Importer(Protocol):
-    """Moves what processes journalled into the buffer."""
-
-    def import_pending(self, now_ns: int) -> int:
-        """Import what is there; returns how many records were read. Quick."""
-        ...
-
-    def close(self) -> None:
-        """Close the journal."""
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class Parts:
-    """What an agent is made of; see :class:`z4j_otel.agent.agent.Agent`."""
-
-    key: bytes
-    heartbeat_s: float
-    transport: Transport
-    buffer: EventBuffer
-    importer: Importer
-    engines: Mapping[str, EngineAdapter]
-    hello: HelloBuilder
-    ledger: Ledger
-    redactor: Redactor
-    clock: Clock
-    random: Callable[[], float]
-    run_command: Callable[[Command], CommandResult]
-    announce: Callable[[], None]
-    show: Callable[[Mapping[str, Any]], None] = lambda _status: None
-    schedules: Desk | None = None
-    """The schedulers of the engines."""
-    offered: Callable[[Iterable[str]], list[str]] = list
-    """Returns what the local policy leaves of a scheduler's tokens."""
-    seat_of: Callable[[Iterable[str]], Path | None] = lambda _schedulers: None
-    """Returns the lock of who mirrors these schedulers; None where nobody else can."""
-
-    def __repr__(self) -> str:
-        return f"Parts(transport={self.transport!r}, engines={sorted(self.engines)})"
 
 
 class AgentLoop:
@@ -145,7 +98,7 @@ class AgentLoop:
             parts.buffer,
             parts.ledger,
             HealthProbe(
-                engines,
+                engines if parts.asks_engines else (),
                 parts.redactor,
                 clock=parts.clock,
                 spawn=self._probes.submit,
@@ -266,7 +219,7 @@ class AgentLoop:
         features = [] if self._schedules is None else self._schedules.connecting()
         return BrainConnection(
             parts.transport,
-            Session(Role.AGENT, parts.key),
+            Session(Role.AGENT, parts.read_key() if parts.read_key else parts.key),
             parts.hello.build(features),
             uploader=self._uploader,
             reports=self._reports,
@@ -275,6 +228,8 @@ class AgentLoop:
             on_stable=on_stable,
             time=self._time,
             heartbeat_s=parts.heartbeat_s,
+            tells_status=parts.tells_status,
+            agent_id=parts.agent_id,
         )
 
     def _introduce_schedulers(self, desk: Desk) -> bool:
@@ -306,6 +261,7 @@ class AgentLoop:
             reconnect=self._supervisor.renew,
             is_taken=self._brain_takes_schedules,
             random=parts.random,
+            thorough_s=parts.resync_s,
         )
 
     def _brain_takes_schedules(self) -> bool:

@@ -95,6 +95,7 @@ class AgentProcess:
             redactor=redactor_of(seat.config),
             policy=policy_of(seat.config.commands),
             release=release,
+            schedulers=seat.config.schedulers,
         )
         self._pid = os.getpid()
         self._lock = threading.Lock()
@@ -302,7 +303,9 @@ class AgentProcess:
             lock=str(self._files.lock_path),
             settings=pack_settings(self._config),
             engines={name: capabilities_of(each) for name, each in self._engines.items()},
-            schedulers=NativeSchedules(self._engines, redactor_of(self._config)).capabilities(),
+            schedulers=NativeSchedules(
+                self._engines, redactor_of(self._config), self._config.schedulers
+            ).capabilities(),
             hello=self._hello.facts(),
             log_level=logging.getLogger("z4j_otel").getEffectiveLevel(),
         )

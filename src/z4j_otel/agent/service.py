@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 import msgspec
@@ -29,6 +29,7 @@ class OwnerService:
         redactor: Every command's result passes it.
         policy: Raises ``CommandRefused`` for commands that must not run here.
         release: Closes this process's end of the journal, for good.
+        schedulers: Those that may be shown and changed; all of them when empty.
     """
 
     def __init__(
@@ -38,10 +39,13 @@ class OwnerService:
         redactor: Redactor,
         policy: Callable[[Command], None],
         release: Callable[[], None],
+        schedulers: Collection[str] = (),
     ) -> None:
         self._engines = engines
-        self._schedules = NativeSchedules(engines, redactor)
-        self._run = CommandRunner(engines, redactor=redactor, policy=policy).run
+        self._schedules = NativeSchedules(engines, redactor, schedulers)
+        self._run = CommandRunner(
+            engines, redactor=redactor, policy=policy, schedulers=schedulers
+        ).run
         self._release = release
 
     def handlers(self) -> dict[str, Callable[[Any], Any]]:

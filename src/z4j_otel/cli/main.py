@@ -19,14 +19,15 @@ from z4j_otel.errors import ConfigError, EngineUnavailable, Z4JOtelError
 
 __all__ = ["SUBCOMMANDS", "cli", "main"]
 
-_HELP: Final = "z4j-otel run --help"
-"""The command that lists what can be set."""
+_HELP: Final = "z4j-otel config"
+"""The command that shows what is set, and all that is wrong with it."""
 
 SUBCOMMANDS: Final = {
     "demo": "The tour: a worker, its tasks, a brain and its commands, in one terminal.",
     "brain": "Run the embedded brain and watch tasks live.",
     "run": "Run the agent as a process of its own.",
     "status": "Show the agents of this machine, what waits, and what became of the rest.",
+    "config": "Show every setting with its value and source, and what is wrong with them.",
     "doctor": "Check that nothing is lost where you run: a drill of faults on your own broker.",
     "buffer": "Show, export or deliver what waits for the brain.",
     "version": "Print the versions that matter in a bug report.",

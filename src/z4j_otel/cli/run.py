@@ -13,7 +13,9 @@ from typing import Any, Protocol
 import click
 
 from z4j_otel.agent.host import process_host
+from z4j_otel.agent.logs import set_up_logs
 from z4j_otel.cli.failure import EXIT_FAILED, EXIT_USAGE, Failure
+from z4j_otel.cli.setting_options import setting_options
 from z4j_otel.cli.stopping import stop_signals
 from z4j_otel.config import load_config
 from z4j_otel.instrumentors.adapter import EngineAdapter
@@ -80,15 +82,8 @@ def _build_adapters(engines: Sequence[str], celery_app: str | None) -> list[Engi
 @click.command("run")
 @click.option("--engine", "engines", multiple=True, help="Engine to act on; may be repeated.")
 @click.option("--celery-app", "--app", "celery_app", help="Celery app, proj.celery:app.")
-@click.option("--brain-url", help="Where the brain is.")
-@click.option("--token", help="The agent's token; better in Z4J_TOKEN or --token-file.")
-@click.option("--token-file", type=click.Path(), help="File that holds the token.")
-@click.option("--hmac-secret", help="The signing secret; better in Z4J_HMAC_SECRET.")
-@click.option("--hmac-secret-file", type=click.Path(), help="File with the signing secret.")
-@click.option("--project-id", help="The project's slug.")
-@click.option("--agent-name", help="Name shown in the dashboard.")
-@click.option("--log-level", help="DEBUG, INFO, WARNING, ERROR or CRITICAL.")
 @click.option("--config", type=click.Path(), help="TOML file with settings.")
+@setting_options(without=("engines", "autostart", "disabled"))
 @click.pass_context
 def command(
     context: click.Context,
@@ -97,7 +92,7 @@ def command(
     engines: tuple[str, ...],
     celery_app: str | None,
     config: str | None,
-    **settings: str | None,
+    **settings: str | bool | None,
 ) -> None:
     """Run the agent as a process of its own.
 
@@ -111,13 +106,14 @@ def command(
       z4j-otel run --engine celery --celery-app proj.celery:app
       z4j-otel run --config z4j.toml --engine celery --app proj.celery:app
       Z4J_TOKEN_FILE=/run/secrets/z4j z4j-otel run --app proj.celery:app
+      z4j-otel run --app proj.celery:app --environment staging --commands=-purge_queue
 
     Exit codes: 0 ended by a signal, 1 the agent did not start, 2 usage or configuration.
     """  # noqa: D301 -- \b is click's mark for lines to keep
     if config:
         # The host resolves the settings again, by itself.
         os.environ["Z4J_CONFIG"] = config
-    given = {name: value for name, value in settings.items() if value}
+    given = {name: value for name, value in settings.items() if value not in (None, "")}
     resolved = load_config(given)
     if resolved.disabled:
         raise Failure(
@@ -125,15 +121,11 @@ def command(
             then="unset Z4J_DISABLED",
             exit_code=EXIT_USAGE,
         )
-    _log_to_stderr(resolved.log_level)
+    logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    set_up_logs(resolved, level="INFO", form="text")
     names = engines or resolved.engines or ("celery",)
     adapters = _build_adapters(names, celery_app)
     _serve(context.obj or process_host(), given, adapters)
-
-
-def _log_to_stderr(level: str) -> None:
-    logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    logging.getLogger("z4j_otel").setLevel(level)
 
 
 def _serve(host: AgentHost, settings: Mapping[str, Any], adapters: list[EngineAdapter]) -> None:

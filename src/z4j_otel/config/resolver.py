@@ -127,7 +127,7 @@ def examine(
         secret_files=MappingProxyType(resolved.secret_files),
     )
     problems += resolved.problems
-    wrong = {problem.setting for problem in problems}
+    wrong = {problem.setting for problem in problems if problem.is_fatal}
     problems += _find_unknown(sources, is_strict=config.strict_mode)
     problems += [
         problem

@@ -42,7 +42,11 @@ class AgentConfig:
     agent_name: str = _setting(
         Kind.TEXT, "", "Name shown in the dashboard; the host's name when unset.", maximum=64
     )
-    agent_id: str = _setting(Kind.UUID, "", "Kept for older settings; the brain tells the id.")
+    agent_id: str = _setting(
+        Kind.UUID,
+        "",
+        "The agent that the token is of; when the brain knows it as another one, it is told.",
+    )
     environment: str = _setting(
         Kind.TEXT, "production", "Deployment environment, attached to every event.", maximum=40
     )
@@ -79,6 +83,11 @@ class AgentConfig:
     engines: tuple[str, ...] = _setting(
         Kind.NAMES, (), "Engines to watch, for example celery; all that are installed when unset."
     )
+    schedulers: tuple[str, ...] = _setting(
+        Kind.NAMES,
+        (),
+        "Schedulers to show and to change, for example celery-beat; all there are when unset.",
+    )
     commands: tuple[str, ...] = _setting(
         Kind.COMMANDS,
         (),
@@ -91,6 +100,22 @@ class AgentConfig:
         "Time between heartbeats; the brain may ask for less.",
         minimum=1,
         maximum=300,
+    )
+    heartbeat: bool = _setting(
+        Kind.BOOLEAN,
+        True,
+        "Ask the engines for queues, workers and tasks at each heartbeat; without, heartbeats"
+        " say only that the agent lives.",
+    )
+    agent_status_disabled: bool = _setting(
+        Kind.BOOLEAN, False, "Do not tell the brain how the agent itself does, once a minute."
+    )
+    schedule_resync_interval_seconds: float = _setting(
+        Kind.SECONDS,
+        60.0,
+        "Time between full comparisons of the schedules; changes are looked for every 2 s.",
+        minimum=2,
+        maximum=86_400,
     )
     home: Path | None = _setting(
         Kind.PATH, None, "Directory of all files; ~/.z4j when unset, in it 0700."
@@ -139,9 +164,17 @@ class AgentConfig:
     disabled: bool = _setting(Kind.BOOLEAN, False, "Switch z4j-otel off altogether.")
     log_level: str = _setting(
         Kind.CHOICE,
-        "INFO",
-        "Least severity of z4j-otel's own log records.",
+        "",
+        "Least severity of z4j-otel's own log records; what your logging settings say when"
+        " unset, INFO in z4j-otel run.",
         choices=("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"),
+    )
+    log_format: str = _setting(
+        Kind.CHOICE,
+        "",
+        "Write z4j-otel's own log records to stderr in this form; your handlers get them when"
+        " unset.",
+        choices=("text", "json"),
     )
     worker_role: str = _setting(
         Kind.TEXT, "", "What this process is: web, task, scheduler, beat or other.", maximum=32

@@ -273,7 +273,8 @@ class _StubHost:
         del settings
         return self._sink
 
-    def is_enabled(self) -> bool:
+    def is_enabled(self, engine: str = "") -> bool:
+        del engine
         return True
 
     def defers_upstream(self) -> bool:

@@ -7,7 +7,8 @@ import json
 import uuid
 
 from z4j_otel.agent.hello import HelloBuilder
-from z4j_otel.agent.loop import AgentLoop, Parts
+from z4j_otel.agent.loop import AgentLoop
+from z4j_otel.agent.parts import Parts
 from z4j_otel.buffer.base import EntryKind
 from z4j_otel.clock import iso_utc
 from z4j_otel.commands import CommandResult, CommandStatus

@@ -9,7 +9,8 @@ import itertools
 import pytest
 
 from z4j_otel.agent.hello import HelloBuilder
-from z4j_otel.agent.loop import AgentLoop, Parts
+from z4j_otel.agent.loop import AgentLoop
+from z4j_otel.agent.parts import Parts
 from z4j_otel.agent.schedules.native import NativeSchedules
 from z4j_otel.buffer.base import EntryKind
 from z4j_otel.commands import CommandResult, CommandStatus

@@ -77,9 +77,9 @@ def test_the_version_is_an_option_too():
 @pytest.mark.parametrize(
     ("error", "exit_code", "then"),
     [
-        (ConfigError("token", "not set", "token is required"), 2, "z4j-otel run --help"),
+        (ConfigError("token", "not set", "token is required"), 2, "z4j-otel config"),
         (EngineUnavailable("rq"), 2, "pip install 'z4j-otel[rq]'"),
-        (BufferFull("no space"), 1, "z4j-otel run --help"),
+        (BufferFull("no space"), 1, "z4j-otel config"),
     ],
 )
 def test_an_error_of_ours_becomes_a_failure(error, exit_code, then):

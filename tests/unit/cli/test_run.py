@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import sys
@@ -20,6 +21,16 @@ ENVIRON = {
     "Z4J_HMAC_SECRET": KEY_TEXT,
     "Z4J_CONFIG": None,
 }
+
+
+@pytest.fixture(autouse=True)
+def _own_log():
+    """Give the package's logger back as it was."""
+    logger = logging.getLogger("z4j_otel")
+    before = logger.level, logger.propagate, list(logger.handlers)
+    yield
+    logger.level, logger.propagate, logger.handlers[:] = before
+    logger.manager._clear_cache()
 
 
 class FakeHost:

@@ -6,7 +6,7 @@ worker's process, also where the agent has a process of its own.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, Final, Protocol
 
 from z4j_otel.agent.schedules.rows import RowRedactor
@@ -76,10 +76,17 @@ class NativeSchedules:
     Args:
         engines: By name; looked through at every call.
         redactor: For everything that leaves.
+        names: The schedulers that may be shown and changed; all of them when empty.
     """
 
-    def __init__(self, engines: Mapping[str, EngineAdapter], redactor: Redactor) -> None:
+    def __init__(
+        self,
+        engines: Mapping[str, EngineAdapter],
+        redactor: Redactor,
+        names: Collection[str] = (),
+    ) -> None:
         self._engines = engines
+        self._names = names
         self._redact = RowRedactor(redactor)
         self._actions: dict[str, Callable[[Scheduler, Command], dict[str, Any]]] = {
             Action.SCHEDULE_MUTATE.value: self._mutate,
@@ -134,7 +141,8 @@ class NativeSchedules:
         return {} if action is None else action(scheduler, command)
 
     def _all(self) -> list[Scheduler]:
-        return [each for adapter in self._engines.values() for each in schedulers_of(adapter)]
+        found = [each for adapter in self._engines.values() for each in schedulers_of(adapter)]
+        return [each for each in found if not self._names or each.name in self._names]
 
     def _find(self, name: Any) -> Scheduler:
         known = {each.name: each for each in self._all()}

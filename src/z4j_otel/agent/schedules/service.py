@@ -4,8 +4,8 @@ Theory of operation
     Before each connection the process takes the seat of its deployment, if it is free
     (:mod:`z4j_otel.agent.schedules.ownership`). Only who has it offers the brain to mirror
     its schedules; the others say what they could do, and wait. Every two seconds the owner
-    asks its schedulers whether anything has changed, once a minute it compares all of it; a
-    waiting process looks whether the seat is free.
+    asks its schedulers whether anything has changed, and now and then, once a minute by
+    default, it compares all of it; a waiting process looks whether the seat is free.
 
     The brain offers a stream at a connect only. Who gets the seat while it is connected
     therefore connects again; so does, with growing pauses, an owner whom the brain gave no
@@ -33,7 +33,6 @@ _logger = logging.getLogger(__name__)
 FEATURE: Final = "external_schedule_protocol_v1"
 """The runtime feature without which a session is offered no stream (PROTOCOL §2.5)."""
 _LOOK_S: Final = 2.0
-_THOROUGH_S: Final = 60.0
 _FIRST_WAIT_S: Final = 10.0
 _LONGEST_WAIT_S: Final = 300.0
 
@@ -48,6 +47,7 @@ class ScheduleService:
         reconnect: Has the agent connect again.
         is_taken: Tells whether a brain takes schedules over the present connection at all.
         random: A number in [0, 1): machines do not all connect at once.
+        thorough_s: Time between comparisons of all schedules, seconds.
     """
 
     def __init__(
@@ -59,6 +59,7 @@ class ScheduleService:
         reconnect: Callable[[], None],
         is_taken: Callable[[], bool] = lambda: True,
         random: Callable[[], float],
+        thorough_s: float = 60.0,
     ) -> None:
         self._mirror = mirror
         self._seat = seat
@@ -66,6 +67,7 @@ class ScheduleService:
         self._reconnect = reconnect
         self._is_taken = is_taken
         self._random = random
+        self._thorough_s = thorough_s
         # One of its own: a database that hangs must not take the commands' threads.
         self._pool = WorkerPool(1, name="z4j-schedules")
         self._is_looking = False
@@ -144,7 +146,7 @@ class ScheduleService:
         now_s = self._clock.monotonic_s()
         is_thorough = now_s >= self._thorough_due_s
         if is_thorough:
-            self._thorough_due_s = now_s + _THOROUGH_S
+            self._thorough_due_s = now_s + self._thorough_s
         problem = ""
         for owner in self._mirror.owners:
             try:

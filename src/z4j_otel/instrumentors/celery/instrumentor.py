@@ -61,8 +61,8 @@ class Z4JCeleryInstrumentor(BaseInstrumentor):  # type: ignore[misc] # upstream 
 
     def _instrument(self, **kwargs: Any) -> None:
         host = current_host()
-        if not host.is_enabled():
-            _logger.debug("z4j is not configured; Celery is left alone")
+        if not host.is_enabled(_ENGINE):
+            _logger.debug("z4j is not configured for Celery, which is left alone")
             return
         tracer = kwargs.pop("tracer", None) or TaskTracer(_ENGINE)
         self.capture = CeleryCapture(tracer)

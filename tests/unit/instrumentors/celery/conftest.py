@@ -30,7 +30,7 @@ class Recorder:
         """Return itself."""
         return self
 
-    def is_enabled(self) -> bool:
+    def is_enabled(self, engine: str = "") -> bool:
         """Hook engines."""
         return True
 
