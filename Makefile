@@ -30,7 +30,7 @@ MINUTES ?= 5
 SEEDS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help venv brain lint check test demo bench truth commands buttons chaos damage outage mutants docs screenshots clean
+.PHONY: help venv brain lint check test demo bench truth commands buttons settings chaos damage outage mutants docs screenshots clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -94,6 +94,9 @@ commands: venv brain ## Every command through the real brain, on real workers an
 
 buttons: venv brain ## The dashboard's buttons, clicked in a browser; needs chromium, chromium-driver, Redis, RabbitMQ
 	$(BIN)/python -m tests.buttons $(BUTTONS_ARGS)
+
+settings: venv ## Every setting from every place it can come from, its effect observed
+	$(BIN)/python -m tests.settings
 
 chaos: venv ## Faults by seed against a real worker, counted; MINUTES=10 SEEDS="1 2 3"; needs Redis
 	$(BIN)/python -m tests.chaos --minutes $(MINUTES) $(if $(SEEDS),--seeds $(SEEDS))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import click
@@ -14,6 +14,7 @@ from z4j_otel.buffer.base import DropReason
 from z4j_otel.cli.main import cli
 from z4j_otel.cli.workload.scenarios import SCENARIOS, Scenario
 from z4j_otel.config import SETTINGS, Setting
+from z4j_otel.config.names import ALIASES, OBSOLETE
 from z4j_otel.config.parsing import Kind
 from z4j_otel.events import ATTEMPT_ENDS, Cause, EventKind
 from z4j_otel.transport.backoff import DELAYS
@@ -87,25 +88,82 @@ def _cell(text: str) -> str:
 
 def _config() -> str:
     rows = [
-        (f"`{row.env_name}`", row.help, f"`{_shown(row)}`" if _shown(row) else "", _form(row))
+        (
+            f"`{row.env_name}`{' *' if row.decides_trust or row.is_secret else ''}",
+            row.help,
+            f"`{_shown(row)}`" if _shown(row) else "",
+            _form(row),
+        )
         for row in SETTINGS
+    ]
+    secrets = ", ".join(f"`{row.env_name}_FILE`" for row in SETTINGS if row.is_secret)
+    aliases = [
+        (f"`Z4J_{name.upper()}`", f"`Z4J_{alias.setting.upper()}`: {_words(alias.words)}")
+        for name, alias in ALIASES.items()
+        if alias.words
+    ]
+    obsolete = [
+        (f"`Z4J_{name.upper()}`", f"{text}; {cure}") for name, (text, cure) in OBSOLETE.items()
     ]
     return f"""{_NOTE}
 # Settings
 
-Each setting is an environment variable; the same name without `Z4J_`, in lower case, is an argument
-of `install_agent`, `Agent`, `Z4JExporter` and `Z4JSpanProcessor`, and a line in a TOML file that
-`Z4J_CONFIG` or `z4j-otel run --config` names (on Python 3.10, with the package `tomli`).
+Each setting is an environment variable; the same name without `Z4J_`, in lower case, is an
+argument of `install_agent`, `Agent`, `Z4JExporter` and `Z4JSpanProcessor`, an option of
+`z4j-otel run`, and a line in a TOML file. `z4j-otel config` shows what is in force, from where, and
+what is wrong with it.
 
-The first that has a value wins: argument, environment, file, default. An empty text means unset.
-A secret can be in a file: `Z4J_TOKEN_FILE` names one with the token. A variable `Z4J_*`
-that nobody knows is told in a warning with the nearest name, or refused in strict mode.
+## Where values come from
 
-Accepted, and without effect: `Z4J_AGENT_ID`, and `Z4J_LOG_LEVEL` outside of `z4j-otel run`, where
-your logging settings hold.
+The first that has a value wins; an empty text means unset.
+
+1. Argument, or option of `z4j-otel run`.
+2. Environment: `Z4J_*`. The value of a secret can also stand in a file that a variable names:
+   {secrets}. Those of token and signing secret are
+   read again for each connection: rotating them needs no restart.
+3. The framework's settings, where an integration hands them over.
+4. One TOML file: `--config`, else `Z4J_CONFIG`, else the table `[tool.z4j]` of `pyproject.toml` in
+   the working directory.
+5. OpenTelemetry's own variables: `deployment.environment.name` of `OTEL_RESOURCE_ATTRIBUTES` for
+   `environment`; `OTEL_SERVICE_NAME`, else `service.name`, for `agent_name`.
+6. The default.
+
+Of `pyproject.toml` only the one in the working directory itself is read, not those above it; only
+when it belongs to this user or to root, and nobody else may write it. Marked with * is what it
+cannot say: whoever may write the file would decide whom the agent trusts. Name the file
+(`Z4J_CONFIG=pyproject.toml`) and it can say everything. A service whose working directory is not a
+project's finds nothing there.
+
+A name that nobody knows is told in a warning with the nearest name, or refused in strict mode.
+
+## All settings
 
 {_table(("variable", "what it does", "default", "form"), rows)}
+
+## Names of earlier agents
+
+{_table(("name", "now"), [*aliases, *obsolete])}
+
+## What OpenTelemetry's switches mean here
+
+- `OTEL_SDK_DISABLED=true` ends spans and metrics, as everywhere, and with them what `Z4JExporter`
+  and `Z4JSpanProcessor` take from spans. Tasks that z4j-otel captures itself are reported, and
+  commands carried out, all the same: neither stands on the SDK. `Z4J_DISABLED=1` ends these.
+- `OTEL_PYTHON_DISABLED_INSTRUMENTATIONS=celery` leaves Celery without spans, `z4j_celery` leaves it
+  without z4j-otel.
+
+## Log records
+
+The package logs below the logger `z4j_otel` and touches no other. Without settings your own levels
+and handlers hold: in a worker, `--loglevel`. `Z4J_LOG_LEVEL` sets the level of that logger alone;
+what is logged goes to your handlers, whatever the root logger's level. `Z4J_LOG_FORMAT` writes its
+records to standard error instead, each once. `z4j-otel run` does so by itself, at `INFO`.
 """
+
+
+def _words(words: Mapping[str, str]) -> str:
+    first = {now: word for word, now in reversed(words.items())}
+    return ", ".join(f"`{word}` for `{now}`" for now, word in reversed(first.items()))
 
 
 def _shown(row: Setting) -> str:

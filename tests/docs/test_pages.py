@@ -10,6 +10,7 @@ import pytest
 
 from z4j_otel.cli.main import cli
 from z4j_otel.config import SETTINGS
+from z4j_otel.config.names import ALIASES, OBSOLETE
 from z4j_otel.events import EventKind
 
 from .event_data import DATA
@@ -101,6 +102,7 @@ def test_variables_are_settings(page):
     """Each ``Z4J_*`` in a page exists."""
     known = {row.env_name for row in SETTINGS} | OTHER_VARIABLES
     known |= {f"{row.env_name}_FILE" for row in SETTINGS if row.is_secret}
+    known |= {f"Z4J_{name.upper()}" for name in (*ALIASES, *OBSOLETE)}
     text = page.read_text("utf-8")
     assert set(re.findall(r"\bZ4J_[A-Z_]*[A-Z]\b", text)) <= known
 
