@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
+import dataclasses
+import os
+import re
+from pathlib import Path
+
 import pytest
+from tests.settings.lab import play
 from tests.settings.observation import OBSERVATIONS
 from tests.settings.table import cells, missing, play_cell
+
+from z4j_otel.errors import ConnectFailed
 
 
 def test_every_setting_has_an_observation():
@@ -28,3 +37,19 @@ def test_a_setting_takes_effect(name, place):
     expected, seen = play_cell(name, place)
 
     assert seen == expected
+
+
+def test_a_rotated_token_is_used_for_the_next_connection(tmp_path):
+    """No restart is needed where whoever mounts a secret replaces its file."""
+    first = dataclasses.replace(OBSERVATIONS["token"], look=_after_rotation, seen="second")
+    assert play(first, "Z4J_*_FILE", tmp_path) == ("second", "second")
+
+
+def _after_rotation(lab):
+    lab.patch.setenv("Z4J_BRAIN_URL", f"http://127.0.0.1:{lab.listener.port}")
+    transport = lab.agent()._parts.transport
+    Path(os.environ["Z4J_TOKEN_FILE"]).write_text("second\n")
+    with pytest.raises(ConnectFailed):
+        asyncio.run(transport.connect())
+    (head,) = lab.listener.heads
+    return re.search("Authorization: Bearer (.*)\r\n", head)[1]

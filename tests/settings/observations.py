@@ -140,8 +140,11 @@ def _heartbeat_seconds(lab):
 @observe("heartbeat", False, seen="only that it lives", default="celery.queue_depths")
 def _heartbeat(lab):
     """What the second heartbeat tells of the engine."""
-    lab.patch.setattr("z4j_otel.agent.health._on_a_thread", lambda function: function())
-    beats = lab.talk(5, Engine()).of(HeartbeatReceived)
+
+    async def prepare(_agent, work):
+        work._reports._probe._spawn = lambda question: question()
+
+    beats = lab.talk(70, Engine(), prepare=prepare).of(HeartbeatReceived)
     return min(beats[-1].payload["adapter_health"], default="only that it lives")
 
 

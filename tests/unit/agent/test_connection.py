@@ -36,7 +36,7 @@ class Scene:
         self.uploader = Uploader(buffer, ledger, clock)
         self.connection = self.make()
 
-    def make(self):
+    def make(self, **settings):
         """Make another one with the same surroundings."""
         return BrainConnection(
             self.brain,
@@ -49,6 +49,7 @@ class Scene:
             on_stable=lambda: self.news.append("stable"),
             time=BrainTime(self.clock),
             heartbeat_s=30,
+            **settings,
         )
 
     def heartbeat(self):
@@ -157,6 +158,25 @@ def test_status_once_a_minute(scene, brain, kit):
     """Diagnostics go beside a heartbeat, about once a minute."""
     scene.run(100)
     assert len(brain.of(kit.AgentStatusReceived)) == 2
+
+
+def test_no_status_where_it_is_switched_off(scene, brain, kit):
+    """Heartbeats go on."""
+    scene.connection = scene.make(tells_status=False)
+    scene.run(130)
+    assert not brain.of(kit.AgentStatusReceived)
+    assert len(brain.of(kit.HeartbeatReceived)) > 5
+
+
+@pytest.mark.parametrize(
+    ("agent_id", "is_told"),
+    [("", False), ("11111111-1111-4111-8111-111111111111", False), ("2" * 36, True)],
+)
+def test_token_of_another_agent_is_told(scene, caplog, agent_id, is_told):
+    """Whoever says which agent this is learns that the brain disagrees."""
+    scene.connection = scene.make(agent_id=agent_id)
+    scene.run(1)
+    assert ("set Z4J_TOKEN to that agent's token" in caplog.text) is is_told
 
 
 def test_idle_connection_hardly_wakes(scene, loop):

@@ -46,3 +46,13 @@ def test_a_handover_shows_no_secret():
     given = Handover("/tmp/l", dict(REQUIRED), {"celery": ["x"]}, {}, 20)
     assert "tok-1" not in repr(given)
     assert msgspec.convert(msgspec.to_builtins(given), Handover) == given
+
+
+def test_the_files_of_secrets_are_handed_over(tmp_path):
+    """The agent process reads a rotated token as its owner would."""
+    (tmp_path / "token").write_text("tok-1")
+    given = {**REQUIRED, "token": "", "token_file": str(tmp_path / "token")}
+    config = unpack_settings(json.loads(json.dumps(pack_settings(load_config(given, {})))))
+
+    assert config.secret_files == {"token": tmp_path / "token"}
+    assert config.token.reveal() == "tok-1"

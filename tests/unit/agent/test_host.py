@@ -226,6 +226,42 @@ def test_strict_mode_ends_the_process_on_wrong_settings(
         host.before_instrumentors()
 
 
+def test_strict_mode_counts_where_a_file_says_it(
+    host: Host, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The place of a setting makes no difference."""
+    (tmp_path / "z4j.toml").write_text('strict_mode = true\nheartbeat_seconds = "soon"\n')
+    monkeypatch.setenv("Z4J_CONFIG", str(tmp_path / "z4j.toml"))
+    with pytest.raises(SystemExit, match="heartbeat_seconds"):
+        host.sink()
+
+
+def test_an_engine_that_is_not_named_is_not_hooked(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """opentelemetry-instrument activates every instrumentor; the settings say which count."""
+    monkeypatch.setenv("Z4J_ENGINES", "rq")
+    host.before_instrumentors()
+    assert host.is_enabled()
+    assert not host.is_enabled("celery")
+    assert host.is_enabled("rq")
+
+
+def test_what_the_code_hooks_itself_is_hooked(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever calls an instrumentor means it."""
+    monkeypatch.setenv("Z4J_ENGINES", "rq")
+    assert host.is_enabled("celery")
+
+
+def test_records_do_not_stand_on_the_sdk(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    """OTEL_SDK_DISABLED ends spans; tasks are reported all the same."""
+    monkeypatch.setenv("OTEL_SDK_DISABLED", "true")
+    sink = host.sink()
+    assert sink is not None
+    sink.emit(RECORD)
+    assert b"task.started" in journalled(Path(os.environ["Z4J_HOME"]))
+
+
 def test_a_half_set_environment_is_told(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

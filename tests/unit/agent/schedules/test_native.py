@@ -168,3 +168,13 @@ def test_broker_that_fails_leaves_an_uncertain_outcome(scene):
     with pytest.raises(AdapterError) as failure:
         mutate(scene, "trigger", "a", seen)
     assert failure.value.indeterminate
+
+
+def test_only_the_schedulers_that_are_named_are_shown_and_changed():
+    """The others stay as they are, and unknown to the brain."""
+    adapter = Adapter(MemoryScheduler(), MemoryScheduler(name="b-beat"))
+    one = NativeSchedules({"celery": adapter}, Redactor(), ["b-beat"])
+
+    assert set(one.capabilities()) == {"b-beat"}
+    with pytest.raises(CommandUnsupported):
+        one.execute(command("schedule.disable", {"scheduler": OWNER}))
