@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Final
 
 from z4j_otel.config.checks import check_all
 from z4j_otel.config.names import ALIASES, KNOWN, OBSOLETE, nearest
@@ -24,6 +24,7 @@ from z4j_otel.config.sources import Source, read_all
 __all__ = ["Examined", "check_settings", "examine", "load_config"]
 
 _logger = logging.getLogger(__name__)
+_MOST_SHOWN: Final = 80
 _told: set[str] = set()
 """Warnings that this process has logged: it may resolve its settings several times."""
 
@@ -188,7 +189,8 @@ class _Resolution:
         if name in ALIASES:
             value = ALIASES[name].words.get(str(value).strip().lower(), value)
         elif name != row.name:
-            path = Path(str(value)).expanduser()
+            # It is read again later, wherever the process may have gone by then.
+            path = Path(str(value)).expanduser().absolute()
             value = _read_secret(path)
             self.secret_files[row.name] = path
         return parse(row, value)
@@ -240,4 +242,10 @@ def _find_unknown(sources: Iterable[Source], *, is_strict: bool) -> Iterator[Pro
             near = nearest(name)
             cure = f"did you mean {source.spell(near)}?" if near else "see z4j-otel config"
             is_fatal = is_argument or is_strict
-            yield Problem(name, origin, "unknown setting", cure, is_fatal=is_fatal)
+            yield Problem(_short(name), _short(origin), "unknown setting", cure, is_fatal=is_fatal)
+
+
+def _short(name: str) -> str:
+    """Return a name that anybody may have written, fit for a line of a log."""
+    shown = "".join(each if each.isprintable() else "?" for each in name[:_MOST_SHOWN])
+    return shown if len(name) <= _MOST_SHOWN else f"{shown}…"

@@ -149,9 +149,11 @@ def _project() -> tuple[Source, list[Problem]]:
     path = Path(_PROJECT_FILE)
     source = Source(f"{_PROJECT_FILE} [tool.z4j]", is_trusted=False)
     try:
-        with path.open("rb") as opened:
-            status = os.fstat(opened.fileno())
-            data = opened.read(_MOST_BYTES)
+        # A pipe of that name would have the application wait.
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        with open(descriptor, "rb") as opened:  # noqa: PTH123 -- it is open already
+            status = os.fstat(descriptor)
+            data = opened.read(_MOST_BYTES) if stat.S_ISREG(status.st_mode) else b""
     except OSError:
         return source, []
     if _PROJECT_TABLE not in data:
@@ -176,7 +178,10 @@ def _is_ours(status: os.stat_result) -> bool:
 
 def _parsed(data: bytes) -> dict[str, Any]:
     module = import_module("tomllib" if sys.version_info >= (3, 11) else "tomli")
-    parsed: dict[str, Any] = module.loads(data.decode())
+    try:
+        parsed: dict[str, Any] = module.loads(data.decode())
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
     return parsed
 
 

@@ -145,3 +145,22 @@ def test_a_value_is_shown_as_it_could_be_written(kind, value, expected):
 def test_the_environment_name_follows_from_the_name():
     """Every setting has one variable, by one rule."""
     assert row(Kind.TEXT).env_name == "Z4J_SOME_NAME"
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("https://jane:hush@host:8000/x@y", "https://host:8000/x@y"),
+        ("https://host", "https://host"),
+        ("jane@host", "jane@host"),
+    ],
+)
+def test_a_url_is_shown_without_its_credentials(url, shown):
+    """Whatever passed the parser, a display tells no password."""
+    assert row(Kind.URL).show(url) == shown
+
+
+@pytest.mark.parametrize("setting", SETTINGS, ids=lambda each: each.name)
+def test_the_example_of_a_setting_is_a_value_of_it(setting):
+    """What a message tells people to type is accepted."""
+    assert parse(setting, setting.example) is not None

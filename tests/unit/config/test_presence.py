@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from z4j_otel.config import is_configured, is_strict_mode
+from z4j_otel.config import half_configured, is_configured, is_strict_mode
 
 BRAIN = {"Z4J_BRAIN_URL": "http://localhost", "Z4J_TOKEN": "t"}
 
@@ -52,3 +52,18 @@ def test_asking_imports_nothing_heavy():
 def test_strict_mode_is_read_without_settings(value: str, is_strict: bool) -> None:
     """It must be known before anything can be wrong."""
     assert is_strict_mode({"Z4J_STRICT_MODE": value}) is is_strict
+
+
+@pytest.mark.parametrize(
+    ("environ", "missing"),
+    [
+        ({}, None),
+        (BRAIN, None),
+        ({"Z4J_BRAIN_URL": "http://localhost"}, "Z4J_TOKEN"),
+        ({"Z4J_TOKEN_FILE": "token"}, "Z4J_BRAIN_URL"),
+        ({"Z4J_TOKEN": "t", "Z4J_CONFIG": "z4j.toml"}, None),
+    ],
+)
+def test_half_of_the_settings_is_told_by_the_other_half(environ, missing):
+    """Who sets one of the two would wonder why nothing happens."""
+    assert half_configured(environ) == missing

@@ -77,3 +77,15 @@ def test_a_rotated_signing_secret_that_is_none_leaves_the_last_one(config, tmp_p
     assert key() == bytes(range(32))
     assert "the rotated signing secret is not used" in caplog.text
     assert "short" not in caplog.text.replace("too short", "")
+
+
+def test_a_relative_path_stays_the_same_file(tmp_path, monkeypatch):
+    """Also when the process changes its directory."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "token").write_text("first")
+    given = {"brain_url": "http://localhost", "token_file": "token", "hmac_secret": KEY_TEXT}
+    token = fresh_secret(load_config(given, {}), "token")
+    monkeypatch.chdir("/")
+    (tmp_path / "token").write_text("second")
+
+    assert token() == "second"

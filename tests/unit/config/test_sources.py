@@ -168,3 +168,26 @@ def test_a_name_that_was_replaced_is_told_with_the_new_one(project, name, strict
     assert problem.source == f"environment {name}"
     assert problem.cure == "set Z4J_HOME to this directory instead"
     assert not problem.is_fatal
+
+
+def test_a_pipe_in_place_of_a_project_file_makes_nobody_wait(project):
+    """Nobody would ever write to it."""
+    os.mkfifo(project)
+
+    assert load_config(environ=GOOD).project_id == "default"
+
+
+def test_a_file_that_is_nested_too_deeply_is_an_error(project):
+    """The parser's own limit is no crash of the application's."""
+    project.with_name("z4j.toml").write_text("x = " + "[" * 50_000)
+    with pytest.raises(ConfigError, match="expected a TOML file in UTF-8"):
+        load_config(environ={**GOOD, "Z4J_CONFIG": "z4j.toml"})
+
+
+def test_a_name_is_shown_short_and_printable(project):
+    """Whatever stands in a file, the log has one line of it."""
+    project.write_text(f'[tool.z4j]\n"a\\nb" = 1\n{"x" * 500} = 1\n')
+    found = check_settings(environ=GOOD)
+
+    assert found[0].setting == "a?b"
+    assert len(found[1].setting) == 81
