@@ -439,9 +439,10 @@ def _log_format(lab):
     """Where a record is written."""
     lab.host().configure(lab.given.arguments)
     lab.logged.clear()
-    lab.patch.setattr(sys, "stderr", io.StringIO())
+    stream = io.StringIO()
+    lab.patch.setattr(sys, "__stderr__", stream)
     logging.getLogger("z4j_otel.somewhere").warning("said")
-    written = sys.stderr.getvalue()
+    written = stream.getvalue()
     if lab.logged:
         return "the application's handlers" if not written else "twice"
     return "JSON on stderr" if json.loads(written)["message"] == "said" else "text on stderr"

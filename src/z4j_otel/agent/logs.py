@@ -22,12 +22,15 @@ _TEXT: Final = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
 
 class OwnHandler(logging.Handler):
-    """Writes to whatever standard error is at the moment; told from others by its class."""
+    """Writes to the process's standard error; told from others by its class."""
 
     def emit(self, record: logging.LogRecord) -> None:
         """Write one record."""
+        # Celery puts a logger of its own in place of sys.stderr, which would wrap the line.
+        stream = sys.__stderr__ or sys.stderr
         try:
-            sys.stderr.write(f"{self.format(record)}\n")
+            stream.write(f"{self.format(record)}\n")
+            stream.flush()
         except Exception:  # noqa: BLE001 -- what handlers do with a stream that is gone
             self.handleError(record)
 

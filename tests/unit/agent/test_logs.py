@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import logging
 
@@ -40,14 +41,14 @@ def test_the_level_decides_what_comes_into_being_and_nothing_else():
     assert (root.level, root.handlers) == before
 
 
-def test_a_format_writes_each_record_once_to_standard_error(capsys, caplog):
+def test_a_format_writes_each_record_once_to_standard_error(capfd, caplog):
     """The application's handlers are not given it as well; setting it up twice changes nothing."""
     for _ in range(2):
         set_up_logs(AgentConfig(log_format="json"), level="INFO")
     error = ValueError("x")
     LOGGER.error("it %s", "failed", exc_info=error, extra={"action": "tested"})
 
-    (line,) = capsys.readouterr().err.splitlines()
+    (line,) = capfd.readouterr().err.splitlines()
     told = json.loads(line)
     assert [told[name] for name in ("level", "logger", "message", "action")] == [
         *("ERROR", "z4j_otel", "it failed", "tested")
@@ -56,17 +57,27 @@ def test_a_format_writes_each_record_once_to_standard_error(capsys, caplog):
     assert not caplog.records
 
 
-def test_text_is_one_readable_line(capsys):
+def test_text_is_one_readable_line(capfd):
     """Time, level, logger, text."""
     set_up_logs(AgentConfig(log_format="text"), level="INFO")
     LOGGER.info("[z4j] agent starting")
 
-    assert capsys.readouterr().err.endswith(" INFO z4j_otel: [z4j] agent starting\n")
+    assert capfd.readouterr().err.endswith(" INFO z4j_otel: [z4j] agent starting\n")
+
+
+def test_what_stands_in_for_standard_error_is_passed_by(capfd, monkeypatch):
+    """Celery's worker logs what is written to sys.stderr, each line with a head of its own."""
+    monkeypatch.setattr("sys.stderr", io.StringIO())
+    set_up_logs(AgentConfig(log_format="json"))
+    LOGGER.warning("said")
+
+    assert json.loads(capfd.readouterr().err)["message"] == "said"
 
 
 def test_a_stream_that_is_gone_ends_nothing(monkeypatch):
     """A daemon may have closed it."""
     monkeypatch.setattr("sys.stderr", None)
+    monkeypatch.setattr("sys.__stderr__", None)
     set_up_logs(AgentConfig(log_format="text"))
     LOGGER.warning("nobody hears it")
 
