@@ -50,14 +50,14 @@ def pack_settings(config: AgentConfig) -> dict[str, Any]:
 
 
 def unpack_settings(settings: Mapping[str, Any]) -> AgentConfig:
-    """Return the configuration that was packed; the environment plays no part.
+    """Return the configuration that was packed; nothing else plays a part.
 
     Raises:
         ConfigError: It was not packed by this version.
     """
     given = dict(settings)
     files = given.pop(_FILES, {})
-    config = load_config(given, {})
+    config = load_config(given, only_arguments=True)
     return dataclasses.replace(
         config, secret_files={name: Path(path) for name, path in files.items()}
     )

@@ -112,7 +112,7 @@ class Host:
         """
         from z4j_otel.config import load_config  # noqa: PLC0415 -- see _take_seat
 
-        load_config(settings, {}, is_partial=True)
+        load_config(settings, is_partial=True, only_arguments=True)
         # What one exporter was given counts for the process: others may capture first.
         self._offered = self._offered or dict(settings)
 

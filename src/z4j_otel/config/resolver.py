@@ -47,6 +47,7 @@ def load_config(
     host_settings: Mapping[str, Any] | None = None,
     host_label: str = "host settings",
     is_partial: bool = False,
+    only_arguments: bool = False,
 ) -> AgentConfig:
     """Resolve all settings and check them.
 
@@ -63,6 +64,7 @@ def load_config(
         host_label: What to call them in messages, for example ``Django settings``.
         is_partial: Accept that required settings are missing, for tools that show or
             test a configuration. They are never required of a disabled agent.
+        only_arguments: Take what the arguments say, and look nowhere else.
 
     Raises:
         ConfigError: A value is malformed, missing or against another one; the text names
@@ -75,6 +77,7 @@ def load_config(
         host_settings=host_settings,
         host_label=host_label,
         is_partial=is_partial,
+        only_arguments=only_arguments,
     )
     for problem in found.problems:
         if problem.is_fatal:
@@ -115,12 +118,17 @@ def examine(
     host_settings: Mapping[str, Any] | None = None,
     host_label: str = "host settings",
     is_partial: bool = False,
+    only_arguments: bool = False,
 ) -> Examined:
     """Resolve all settings and collect everything that is wrong, for tools that show it.
 
     The arguments are those of :func:`load_config`. Nothing is raised and nothing is logged.
     """
-    sources, problems = read_all(arguments or {}, environ, file, host_settings or {}, host_label)
+    sources, problems = [Source("argument", arguments or {})], list[Problem]()
+    if not only_arguments:
+        sources, problems = read_all(
+            arguments or {}, environ, file, host_settings or {}, host_label
+        )
     resolved = _Resolution(sources)
     config = AgentConfig(
         **resolved.values,

@@ -34,10 +34,12 @@ def test_settings_survive_the_line():
     assert config.home == Path("/tmp/x")
 
 
-def test_the_environment_plays_no_part(monkeypatch):
-    """The agent process has exactly its owner's settings."""
+def test_nothing_else_plays_a_part(monkeypatch, tmp_path):
+    """The agent process has exactly its owner's settings, whatever lies where it starts."""
     config = load_config(REQUIRED, {})
     monkeypatch.setenv("Z4J_HEARTBEAT_SECONDS", "9")
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "pyproject.toml").write_text('[tool.z4j]\nagent_name = "another"\n')
     assert unpack_settings(pack_settings(config)) == config
 
 
