@@ -9,6 +9,7 @@ import json
 import logging
 import os
 import socket
+import ssl
 import threading
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -34,7 +35,7 @@ from z4j_otel.wire.signing import decode_secret
 from .observation import REFUSED, Observation
 from .places import PLACES, Given
 
-__all__ = ["KEY_TEXT", "Engine", "Lab", "play"]
+__all__ = ["KEY_TEXT", "Engine", "Lab", "Listener", "play"]
 
 KEY_TEXT = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="
 _BASE = {"brain_url": "http://127.0.0.1:9", "token": "t0ken-of-tests", "hmac_secret": KEY_TEXT}
@@ -227,7 +228,7 @@ class Lab:
                 await close()
 
         asyncio.run(connect())
-        return listener.heads[0].splitlines()
+        return listener.heads[0].splitlines() if listener.heads else []
 
     @functools.cached_property
     def listener(self) -> Listener:
@@ -251,8 +252,11 @@ async def _live(agent: AgentRuntime, seconds: float, prepare: Any) -> None:
 class Listener:
     """Notes the head of every HTTP request, and answers that there is nothing here."""
 
-    def __init__(self) -> None:
+    def __init__(self, context: ssl.SSLContext | None = None) -> None:
         self.heads: list[str] = []
+        self.certificates: list[str] = []
+        """Whose certificate was shown at each request, over TLS."""
+        self._context = context
         self._socket = socket.create_server(("127.0.0.1", 0))
         self.port = self._socket.getsockname()[1]
         self._thread = threading.Thread(target=self._serve, daemon=True)
@@ -264,12 +268,21 @@ class Listener:
                 connection, _ = self._socket.accept()
             except OSError:
                 return
-            with connection:
-                head = b""
-                while b"\r\n\r\n" not in head and (data := connection.recv(4096)):
-                    head += data
-                self.heads.append(head.decode())
-                connection.sendall(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n")
+            connection.settimeout(5)
+            with connection, contextlib.suppress(OSError):
+                self._answer(connection)
+
+    def _answer(self, connection: socket.socket) -> None:
+        if self._context is not None:
+            connection = self._context.wrap_socket(connection, server_side=True)
+        with connection:
+            head = b""
+            while b"\r\n\r\n" not in head and (data := connection.recv(4096)):
+                head += data
+            self.heads.append(head.decode())
+            if isinstance(connection, ssl.SSLSocket):
+                self.certificates.append("one" if connection.getpeercert() else "none")
+            connection.sendall(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n")
 
     def close(self) -> None:
         """Listen no more."""
@@ -296,8 +309,9 @@ def play(observation: Observation, place: str, folder: Path) -> tuple[str, str]:
     with pytest.MonkeyPatch.context() as patch:
         lab = Lab(folder, patch)
         with lab.closing:
-            value = observation.value(lab) if callable(observation.value) else observation.value
-            base = {**_BASE, "home": str(folder / "user" / ".z4j"), **observation.base}
+            value = _made(observation.value, lab)
+            more = {name: _made(each, lab) for name, each in observation.base.items()}
+            base = {**_BASE, "home": str(folder / "user" / ".z4j"), **more}
             base.pop(row.name, None)
             lab.given.environ = {f"Z4J_{name.upper()}": text for name, text in base.items()}
             PLACES[place](lab.given, row, value, folder / "here")
@@ -309,6 +323,10 @@ def play(observation: Observation, place: str, folder: Path) -> tuple[str, str]:
             except ConfigError:
                 seen = REFUSED
     return (observation.default if is_unset else observation.seen), seen
+
+
+def _made(value: Any, lab: Lab) -> Any:
+    return value(lab) if callable(value) else value
 
 
 def _put_in_force(lab: Lab) -> None:

@@ -34,15 +34,15 @@ class Observation:
     default: str
     """What is seen when nothing is set."""
     look: Callable[[Any], str]
-    base: dict[str, str] = field(default_factory=dict)
-    """What else the environment holds, by setting name."""
+    base: dict[str, Any] = field(default_factory=dict)
+    """What else the environment holds, by setting name: a text, or what makes it of the lab."""
 
 
 OBSERVATIONS: dict[str, Observation] = {}
 """All observations by the setting's name."""
 
 
-def observe(name: str, value: Any, *, seen: str, default: str, **base: str) -> Callable[..., Any]:
+def observe(name: str, value: Any, *, seen: str, default: str, **base: Any) -> Callable[..., Any]:
     """Register a function as the observation of a setting; see :class:`Observation`."""
 
     def add(look: Callable[[Any], str]) -> Callable[[Any], str]:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from z4j_otel.config import SETTINGS
 
-from . import observations  # noqa: F401 -- fills the table
+from . import network_observations, observations  # noqa: F401 -- they fill the table
 from .lab import play
 from .observation import OBSERVATIONS
 from .places import PLACES, accepts

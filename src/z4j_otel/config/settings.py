@@ -64,12 +64,19 @@ class AgentConfig:
         None,
         "PEM file with the only authorities that may sign the brain's certificate; those of"
         " this machine when unset.",
+        decides_trust=True,
     )
     client_certificate_file: Path | None = _setting(
-        Kind.PATH, None, "PEM file with the certificate that is shown to the brain."
+        Kind.PATH,
+        None,
+        "PEM file with the certificate that is shown to the brain.",
+        decides_trust=True,
     )
     client_key_file: Path | None = _setting(
-        Kind.PATH, None, "PEM file with its private key, when that is in a file of its own."
+        Kind.PATH,
+        None,
+        "PEM file with its private key, when that is in a file of its own.",
+        decides_trust=True,
     )
     client_key_password: Secret = _setting(
         Kind.SECRET, Secret(), "Password of that key, when it is encrypted."
