@@ -50,7 +50,7 @@ def _options(row: Setting) -> list[Callable[[_Function], _Function]]:
         return [click.option(flag, row.name, metavar=metavar, help=row.help)]
     # A command line is seen by all who may list processes.
     text = f"{row.help} Better in {row.env_name} or a file."
-    file_help = f"File to read the {row.name} from; it is read again at each connection."
+    file_help = f"File to read {flag} from."
     return [
         click.option(flag, row.name, metavar="TEXT", help=text),
         click.option(f"{flag}-file", f"{row.name}_file", metavar="PATH", help=file_help),

@@ -40,12 +40,15 @@ class AgentConfig:
     )
     project_id: str = _setting(Kind.TEXT, "default", "The project's slug.", maximum=63)
     agent_name: str = _setting(
-        Kind.TEXT, "", "Name shown in the dashboard; the host's name when unset.", maximum=64
+        Kind.TEXT,
+        "",
+        "Name shown in the dashboard; that of the service or the host when unset.",
+        maximum=64,
     )
     agent_id: str = _setting(
         Kind.UUID,
         "",
-        "The agent that the token is of; when the brain knows it as another one, it is told.",
+        "The agent that the token is of; a warning tells when the brain knows it as another.",
     )
     environment: str = _setting(
         Kind.TEXT, "production", "Deployment environment, attached to every event.", maximum=40
