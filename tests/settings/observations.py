@@ -202,6 +202,41 @@ def _argument(lab, name, value):
     return "[REDACTED]" if "REDACTED" in found and value not in found else found
 
 
+@observe("redaction_defaults_enabled", False, seen="hunter-2", default="[REDACTED]")
+def _redaction_defaults_enabled(lab):
+    """The value of a key that everybody takes for a secret."""
+    return _argument(lab, "password", "hunter-2")
+
+
+@observe(
+    "redaction_disabled_rules",
+    ("value:email",),
+    seen="jane@example.com",
+    default="[REDACTED]",
+)
+def _redaction_disabled_rules(lab):
+    """An e-mail address."""
+    return _argument(lab, "who", "jane@example.com")
+
+
+@observe("redaction_tokens", True, seen="with a token", default="without")
+def _redaction_tokens(lab):
+    """What stands for a secret."""
+    text = str(lab.event(who="jane@example.com")["kwargs"])
+    return "with a token" if "[REDACTED:" in text else "without"
+
+
+@observe("redactors", ("tests.settings.observations.mask",), seen="4-", default="44")
+def _redactors(lab):
+    """A value that a function of the application's looks at."""
+    return _argument(lab, "shoe_size", "44")
+
+
+def mask(path, value):
+    """Stand for an application's own redactor."""
+    return "4-" if path.endswith("shoe_size") else value
+
+
 @observe("engines", ("rq",), seen="none", default="celery")
 def _engines(lab):
     """The engines that are served."""

@@ -57,6 +57,7 @@ _EXAMPLES: Final[Mapping[Kind, str]] = {
     Kind.BOOLEAN: "true",
     Kind.NAMES: "celery",
     Kind.PATTERNS: "(?i)^iban$",
+    Kind.RULES: "value:email",
     Kind.TAGS: "team=payments",
     Kind.COMMANDS: "-purge_queue",
 }

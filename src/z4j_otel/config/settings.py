@@ -199,9 +199,13 @@ class AgentConfig:
         Kind.BOOLEAN,
         True,
         "Whether the built-in rules of redaction apply; without them, only your own patterns do.",
+        decides_trust=True,
     )
     redaction_disabled_rules: tuple[str, ...] = _setting(
-        Kind.RULES, (), "Built-in rules that do not apply, for example value:email."
+        Kind.RULES,
+        (),
+        "Built-in rules that do not apply, for example value:email.",
+        decides_trust=True,
     )
     redaction_tokens: bool = _setting(
         Kind.BOOLEAN,
@@ -213,6 +217,7 @@ class AgentConfig:
         Kind.NAMES,
         (),
         "Functions of yours that look at each value before it leaves: shop.privacy.mask.",
+        decides_trust=True,
     )
     agent_host: str = _setting(
         Kind.CHOICE,
