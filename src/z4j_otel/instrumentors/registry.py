@@ -20,6 +20,7 @@ from typing import Any, Final
 
 from z4j_otel.errors import ConfigError, EngineUnavailable
 from z4j_otel.instrumentors.adapter import EngineAdapter
+from z4j_otel.instrumentors.checkup import Checkup
 
 __all__ = ["ENTRY_POINT_GROUP", "Engine", "find_engines", "load_engine"]
 
@@ -40,6 +41,8 @@ class Engine:
     """Builds the sensing half, an OpenTelemetry instrumentor; imports it on call."""
     adapter: Callable[..., EngineAdapter]
     """Builds the acting half from the engine's own handle; imports it on call."""
+    checkup: Callable[[], Checkup] | None = None
+    """Builds what the doctor asks; imports it on call. None where there is nothing to ask."""
 
     @property
     def is_installed(self) -> bool:

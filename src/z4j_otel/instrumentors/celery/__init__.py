@@ -15,6 +15,7 @@ __all__ = ["ENGINE", "CeleryAdapter", "CeleryEngineAdapter", "Z4JCeleryInstrumen
 
 _HOMES = {
     "CeleryAdapter": "adapter",
+    "CeleryCheckup": "checkup",
     "CeleryEngineAdapter": "adapter",
     "Z4JCeleryInstrumentor": "instrumentor",
 }
@@ -34,4 +35,14 @@ def _adapter(*args: Any, **kwargs: Any) -> Any:
     return __getattr__("CeleryEngineAdapter")(*args, **kwargs)
 
 
-ENGINE = Engine(name="celery", package="celery", instrumentor=_instrumentor, adapter=_adapter)
+def _checkup() -> Any:
+    return __getattr__("CeleryCheckup")()
+
+
+ENGINE = Engine(
+    name="celery",
+    package="celery",
+    instrumentor=_instrumentor,
+    adapter=_adapter,
+    checkup=_checkup,
+)
