@@ -7,6 +7,9 @@ import json
 
 import pytest
 
+from z4j_otel.cli.brain_api import wait_until
+from z4j_otel.cli.demo.stage import Stage
+
 from . import doctor_lab as lab
 
 pytestmark = pytest.mark.timeout(180)
@@ -386,7 +389,46 @@ def test_the_real_brain_shows_one_line_for_all_doctors_of_a_machine(real_brain, 
     doctor = lab.Doctor(tmp_path, agent.environment())
     assert doctor.run()[1] == doctor.run()[1] == 0
 
-    workers = real_brain.api.request("GET", f"agents/{agent.agent_id}/workers")
+    lines = real_brain.api.request("GET", "agent-workers")
+    own = [line for line in lines if line["agent_id"] == agent.agent_id]
 
-    found = workers if isinstance(workers, list) else workers["items"]
-    assert [each["role"] for each in found] == ["other"]
+    assert [(line["role"], line["state"]) for line in own] == [("other", "offline")]
+    assert real_brain.api.request("GET", "workers") == []
+    assert real_brain.api.request("GET", f"agents/{agent.agent_id}/health") == []
+
+
+def test_beside_a_worker_nothing_changes(tmp_path):
+    """Its place, its lists and its files stay, whatever the doctor was told of the app."""
+    with lab.brain() as thread, Stage(tmp_path, thread.env()) as stage:
+        wait_until(stage.is_ready, "start of the worker", timeout_s=40)
+        told = wait_until(lambda: lists_in(tmp_path), "its status", timeout_s=30)
+        files = files_in(tmp_path)
+
+        probes, code = lab.Doctor(tmp_path, thread.env()).probes()
+
+        slots = thread.brain.operator.agent_workers()
+        assert code == 0, probes
+        assert probes["signed_frame"]["status"] == "ok"
+        assert lists_at(thread) == told
+        assert files_in(tmp_path) == files
+        assert sorted(slot.state for slot in slots) == ["offline", "online"]
+
+
+def lists_in(folder):
+    """Return what the one agent here can do, once it has told so."""
+    for path in (folder / "home").glob("*.status"):
+        status = json.loads(path.read_text())
+        if status["state"] == "connected":
+            return {**status["capabilities"], **status["schedulers"]}
+    return None
+
+
+def lists_at(thread):
+    """Return what the brain believes that its one agent can do."""
+    (agent,) = thread.brain.agents()
+    return {name: list(can) for name, can in agent.capabilities.items()}
+
+
+def files_in(folder):
+    """Return the files in the home, but those that are made for a moment."""
+    return {path.name for path in (folder / "home").iterdir() if "-" in path.name}

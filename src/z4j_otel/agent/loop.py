@@ -201,6 +201,7 @@ class AgentLoop:
             "batch_limit": self._uploader.batch_limit,
             "clock_offset_s": round(self._time.offset_s, 1),
             "commands_held": self._dispatcher.held_commands,
+            "schedulers": {name: self._hello.capabilities[name] for name in self._hello.schedulers},
         }
         if self._schedules is not None:
             link["schedules"] = self._schedules.describe()

@@ -16,8 +16,8 @@ Its members, always all of them:
     Each None where it does not apply. Long-poll does not tell the brain's version.
 ``transport``
     The way to the brain at present, ``ws`` or ``longpoll``; None before there was one.
-``pid``, ``version``, ``worker_id``, ``engines``, ``capabilities``
-    Who this agent is.
+``pid``, ``version``, ``worker_id``, ``engines``, ``capabilities``, ``schedulers``
+    Who this agent is: what each engine and each scheduler may do here, as hello says it.
 ``buffer``
     ``id``, ``entries``, ``bytes``, ``oldest_ns``, ``oldest_age_s`` (None when empty),
     ``files_set_aside``.
@@ -62,6 +62,7 @@ _NO_LINK: Final[Mapping[str, Any]] = {
     "batch_limit": None,
     "clock_offset_s": 0.0,
     "commands_held": 0,
+    "schedulers": {},
     "schedules": None,
 }
 

@@ -10,7 +10,8 @@ Theory of operation
     dashboard shows at most one such line for each machine, and it is offline.
 
     *The same words.* The brain keeps what an agent can do per token, of its last hello. So
-    hello lists the engines that the agent would list here.
+    hello lists what a running agent of this machine has listed, and where none runs, what
+    one would list here.
 
     *Commands.* Where no worker is connected, the brain may hand a waiting command to
     whoever says hello. It is answered as failed, with the reason, and can be sent again;

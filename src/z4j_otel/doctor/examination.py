@@ -18,6 +18,7 @@ from z4j_otel.config import AgentConfig
 from z4j_otel.doctor.brain import build_hello, examine_brain, skip_brain
 from z4j_otel.doctor.certificates import examine_tls
 from z4j_otel.doctor.configuration import Examined, examine_settings
+from z4j_otel.doctor.inventory import as_told_by, find_living
 from z4j_otel.doctor.network import examine_dns, examine_proxy, examine_tcp
 from z4j_otel.doctor.report import Report
 from z4j_otel.doctor.route import Route, find_route
@@ -92,6 +93,7 @@ class Examination:
         )
         with _quiet():
             directory, self._storage = examine_storage(self._settings.config)
+        self._directory = directory
         self.report = _report(request, self._settings, directory, sorted(self._engines))
         """What has been found so far."""
 
@@ -160,6 +162,9 @@ class Examination:
             lambda: build_hello(config, apps.adapters(), framework=who, clock=self._clock),
             _HELLO_S,
         )
+        status = find_living(self._directory, config)
+        if status is not None:
+            hello = as_told_by(status, hello)
         upgrade, *rest = examine_brain(config, hello, self._clock)
         if upgrade.details.get("cause") in _ANSWERS and (who := describe_stranger(route)):
             upgrade = replace(upgrade, message=f"{upgrade.message}; {who}")
