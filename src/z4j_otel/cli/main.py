@@ -28,7 +28,7 @@ SUBCOMMANDS: Final = {
     "run": "Run the agent as a process of its own.",
     "status": "Show the agents of this machine, what waits, and what became of the rest.",
     "config": "Show every setting with its value and source, and what is wrong with them.",
-    "doctor": "Say what is wrong with this installation, and what to type next; or play a drill.",
+    "doctor": "Say what is wrong with this installation, and what to type next.",
     "buffer": "Show, export or deliver what waits for the brain.",
     "version": "Print the versions that matter in a bug report.",
 }

@@ -24,7 +24,7 @@ _UNITS: Final = ("B", "kB", "MB", "GB", "TB")
 def buffer_path_of(config: AgentConfig, directory: Path | None) -> str:
     """Return the path of an agent's buffer; ``{pid}`` stands for its process."""
     if config.buffer_path is not None:
-        return str((directory or Path()) / config.buffer_path)
+        return str((directory or Path()) / config.buffer_path.name)
     return str((directory or Path("~/.z4j")) / "buffer-{pid}.sqlite")
 
 

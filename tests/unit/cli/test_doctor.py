@@ -1,11 +1,14 @@
-"""``z4j-otel doctor``: what it takes, and what it hands to the drill."""
+"""``z4j-otel doctor``: what it prints, and what it hands to the drill."""
 
 from __future__ import annotations
+
+import json
 
 import pytest
 from click.testing import CliRunner
 
 from z4j_otel.cli.main import cli
+from z4j_otel.devbrain.server import BrainThread
 
 
 class Recorder:
@@ -30,14 +33,73 @@ def doctor(*options, drill=None):
     return CliRunner().invoke(cli, ["doctor", *options], obj=drill or Recorder())
 
 
-@pytest.mark.parametrize("options", [(), ("-A", "shop.app"), ("--drill",)])
-def test_what_is_missing_is_said_with_a_command_to_type(options):
+@pytest.fixture
+def brain(tmp_path, monkeypatch):
+    """Run a brain, and be the environment of its agent."""
+    monkeypatch.setenv("Z4J_HOME", str(tmp_path))
+    with BrainThread() as thread:
+        for name, text in thread.env().items():
+            monkeypatch.setenv(name, text)
+        yield thread
+
+
+def test_a_drill_without_an_app_is_a_usage_error():
     """One line of what is wrong, one to try, exit code 2."""
-    result = doctor(*options)
+    result = doctor("--drill")
 
     assert result.exit_code == 2
     assert len(result.stderr.splitlines()) == 2
     assert "z4j-otel doctor --drill -A shop.app" in result.stderr
+
+
+def test_findings_are_printed_as_they_come(brain):
+    """Heading, findings, engines, what to do; exit code 0 when nothing is broken."""
+    result = doctor()
+
+    lines = result.stdout.splitlines()
+    assert result.exit_code == 0, result.stdout
+    assert lines[0] == "z4j-doctor (bare)"
+    assert "[OK] signed_frame OK: " in result.stdout
+    assert "Nothing is broken" in lines[-1]
+
+
+def test_json_is_one_object(brain):
+    """With everything that scripts know."""
+    result = doctor("--json", "--no-websocket")
+
+    told = json.loads(result.stdout)
+    assert told["ok"] is True
+    assert {"config", "engines", "probes"} <= set(told)
+
+
+def test_options_beat_the_environment_and_problems_end_in_exit_code_1(brain):
+    """With hints at the end when they are asked for."""
+    result = doctor("--token", "somebody-elses", "--fix-hints")
+
+    assert result.exit_code == 1
+    assert "[FAIL] hello FAIL: the brain does not accept the token" in result.stdout
+    assert "token comes from argument" in result.stdout
+    assert "What to type:" in result.stdout
+    assert "somebody-elses" not in result.stdout
+
+
+def test_a_file_with_settings_is_read(tmp_path, monkeypatch):
+    """As by the agent."""
+    monkeypatch.setenv("Z4J_HOME", str(tmp_path))
+    path = tmp_path / "z4j.toml"
+    path.write_text('project_id = "from-the-file"')
+
+    result = doctor("--config", str(path))
+
+    assert "project_id:  from-the-file" in result.stdout
+
+
+def test_marks_have_colours_on_a_terminal_only(brain):
+    """A file gets plain text."""
+    coloured = CliRunner().invoke(cli, ["doctor", "--no-websocket"], color=True)
+
+    assert "\x1b[32m[OK]\x1b[0m config OK" in coloured.stdout
+    assert "\x1b" not in doctor("--no-websocket").stdout
 
 
 def test_the_defaults_play_a_minute_on_the_apps_own_broker():

@@ -159,18 +159,19 @@ def test_another_clock_is_measured_and_the_frame_still_counts():
     assert talk.offset_s == pytest.approx(300, abs=1)
 
 
-def test_a_brain_that_tells_no_time_is_not_measured():
+def test_a_brain_that_tells_no_time_is_not_measured(loop, clock):
     """Neither in hello_ack nor in a header."""
+    talk = loop.run_until_complete(converse(Silent([hello_ack()]), KEY, HELLO, clock))
+    assert talk.ack is not None
+    assert talk.offset_s is None
 
-    async def brain(peer):
-        await peer.receive()
-        ids = ("agent_id", "project_id", "session_id")
-        payload = {name: f"{n}1111111-1111-4111-8111-111111111111" for n, name in enumerate(ids)}
-        frame = {"v": 2, "type": "hello_ack", "id": "hack_1", "payload": payload}
-        await peer.send_bytes(json.dumps(frame).encode())
-        await peer.close(4429)
 
-    assert talk_to(brain).offset_s is None
+def test_the_header_tells_the_time_where_hello_ack_does_not(loop, clock):
+    """As over long-poll."""
+    brain = Silent([hello_ack()])
+    brain.server_time_ns = clock.now_ns() + 60_000_000_000
+    talk = loop.run_until_complete(converse(brain, KEY, HELLO, clock))
+    assert talk.offset_s == pytest.approx(60, abs=1)
 
 
 def test_a_way_without_acks_tells_of_delivery():
@@ -239,12 +240,14 @@ class Silent:
         await asyncio.Event().wait()
 
 
-def hello_ack(at_ns):
+def hello_ack(at_ns=None):
     """Return an answer to hello."""
     names = ("agent_id", "project_id", "session_id")
     payload = dict.fromkeys(names, "11111111-1111-4111-8111-111111111111")
-    frame = {"v": 2, "type": "hello_ack", "id": "hack_1", "ts": iso_z(at_ns), "payload": payload}
-    return json.dumps(frame).encode()
+    frame = {"v": 2, "type": "hello_ack", "id": "hack_1"}
+    if at_ns is not None:
+        frame["ts"] = iso_z(at_ns)
+    return json.dumps({**frame, "payload": {"protocol_version": "2", **payload}}).encode()
 
 
 def test_a_brain_that_never_answers_hello_is_given_up(loop, clock):
