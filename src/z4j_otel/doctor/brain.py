@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Final
+from functools import partial
+from typing import Any, Final
 
 from z4j_otel.agent.braintime import TOLERATED_S
 from z4j_otel.agent.hello import HelloBuilder, agent_version
@@ -13,6 +14,7 @@ from z4j_otel.agent.policy import policy_of, scheduler_tokens
 from z4j_otel.agent.schedules.native import NativeSchedules
 from z4j_otel.clock import Clock
 from z4j_otel.config import AgentConfig
+from z4j_otel.config.network import proxy_of, trust_of
 from z4j_otel.doctor.conversation import Conversation, converse, doctor_worker_id
 from z4j_otel.errors import ConnectFailed
 from z4j_otel.findings import Finding, failed, fine, skipped, warned
@@ -20,6 +22,8 @@ from z4j_otel.instrumentors.adapter import EngineAdapter
 from z4j_otel.redaction import Redactor
 from z4j_otel.transport.base import Transport
 from z4j_otel.transport.longpoll import LongPollTransport
+from z4j_otel.transport.open_failures import PROXY_CAUSES, TLS_CAUSES
+from z4j_otel.transport.tls import tls_context
 from z4j_otel.transport.websocket import WebSocketTransport
 from z4j_otel.wire.frames import Hello
 
@@ -66,7 +70,6 @@ _BY_STATUS: Final[Mapping[int, str]] = {
     401: "let /ws/agent through the access check in front of the brain; it has tokens of its own",
     403: "let /ws/agent through the proxy before the brain, or correct the path in Z4J_BRAIN_URL",
     404: "export Z4J_BRAIN_URL=<where the dashboard opens in a browser>",
-    407: "export HTTPS_PROXY=http://<user>:<password>@<proxy>:<port>",
     426: "export Z4J_BRAIN_URL=<where the dashboard opens in a browser>",
     429: "wait a minute; see which processes here reconnect all the time: z4j-otel status",
 }
@@ -77,6 +80,10 @@ _BY_CAUSE: Final[Mapping[str, str]] = {
     "not_http": "correct Z4J_BRAIN_URL: this port speaks no HTTP",
     "no_tls": "write http:// in Z4J_BRAIN_URL, or the port that speaks TLS",
     "refused": "start the brain, or correct Z4J_BRAIN_URL",
+    "tls_client": "export Z4J_CLIENT_CERTIFICATE_FILE=<PEM> Z4J_CLIENT_KEY_FILE=<PEM>",
+    "proxy": "correct Z4J_PROXY or HTTPS_PROXY",
+    "proxy_login": "export Z4J_PROXY=http://<user>:<password>@<proxy>:<port>",
+    "proxy_no": "have the proxy allow CONNECT to the brain's host and port",
 }
 _SEE: Final = "see that the brain is up, and Z4J_BRAIN_URL its address"
 
@@ -139,30 +146,27 @@ def examine_brain(
 
 
 def _websocket(config: AgentConfig) -> Transport:
-    return WebSocketTransport(
-        config.brain_url,
-        config.token.reveal(),
-        dev_mode=config.dev_mode,
-        user_agent=_user_agent(),
-    )
+    return WebSocketTransport(config.brain_url, config.token.reveal(), **_options(config))
 
 
 def _longpoll(config: AgentConfig) -> Transport:
-    return LongPollTransport(
-        config.brain_url,
-        config.token.reveal(),
-        dev_mode=config.dev_mode,
-        user_agent=_user_agent(),
-    )
+    return LongPollTransport(config.brain_url, config.token.reveal(), **_options(config))
 
 
-def _user_agent() -> str:
-    return f"z4j-otel/{agent_version()} doctor"
+def _options(config: AgentConfig) -> dict[str, Any]:
+    return {
+        "dev_mode": config.dev_mode,
+        "tls": partial(tls_context, trust_of(config)),
+        "proxy": proxy_of(config),
+        "user_agent": f"z4j-otel/{agent_version()} doctor",
+    }
 
 
 def _blames_the_way(error: Exception | None) -> bool:
     """Whether the agent would try long-poll, too."""
-    return isinstance(error, ConnectFailed) and error.http_status not in _NOT_THE_WAY
+    if not isinstance(error, ConnectFailed) or error.http_status in _NOT_THE_WAY:
+        return False
+    return error.cause not in PROXY_CAUSES | TLS_CAUSES
 
 
 def _about_upgrade(config: AgentConfig, talk: Conversation) -> Finding:
@@ -184,8 +188,10 @@ def _not_open(name: str, talk: Conversation) -> Finding:
     if not isinstance(error, ConnectFailed):
         return failed(name, text, _SEE)
     status = error.http_status
-    cure = _BY_CAUSE.get(error.cause, _SEE) if status is None else _BY_STATUS.get(status)
-    return failed(name, text, cure or _ANY_STATUS, http_status=status, cause=error.cause)
+    default = _SEE if status is None else _BY_STATUS.get(status, _ANY_STATUS)
+    return failed(
+        name, text, _BY_CAUSE.get(error.cause, default), http_status=status, cause=error.cause
+    )
 
 
 def _about_talk(config: AgentConfig, talk: Conversation) -> Iterator[Finding]:

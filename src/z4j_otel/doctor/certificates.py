@@ -14,13 +14,19 @@ from typing import Any, Final
 
 from z4j_otel.doctor.network import TCP_S, dial
 from z4j_otel.doctor.route import Route, open_tunnel
+from z4j_otel.errors import ConfigError
 from z4j_otel.findings import Finding, failed, fine, skipped, warned
 from z4j_otel.transport.open_failures import not_opened
 
 __all__ = ["Certificate", "examine_tls", "read_certificate"]
 
 _NAME: Final = "tls"
+_CLIENT: Final = (
+    "export Z4J_CLIENT_CERTIFICATE_FILE=/path/to/client.pem",
+    "export Z4J_CLIENT_KEY_FILE=/path/to/client-key.pem",
+)
 _HTTPS: Final = 443
+_TRUST: Final = "export Z4J_CA_FILE=/path/to/authority.pem"
 _SOON_DAYS: Final = 14
 _DAY_S: Final = 86_400
 _NO_CHECK_TIME: Final = 0x200000
@@ -51,7 +57,6 @@ class Certificate:
 def examine_tls(
     route: Route,
     addresses: Sequence[str],
-    context: ssl.SSLContext | None = None,
     *,
     now_s: float | None = None,
 ) -> Finding:
@@ -60,7 +65,6 @@ def examine_tls(
     Args:
         route: Where the brain is.
         addresses: Of the next hop; none when it cannot be reached.
-        context: How the agent checks certificates; as the platform does when None.
         now_s: Wall clock, seconds since the epoch; the machine's when None.
     """
     if not route.is_tls:
@@ -71,9 +75,9 @@ def examine_tls(
         return skipped(_NAME, f"behind {route.proxy}; the upgrade checks it")
     now_s = time.time() if now_s is None else now_s
     try:
-        with _shake(route, addresses, context or ssl.create_default_context()) as socket_:
+        with _shake(route, addresses, route.tls()) as socket_:
             found, version = read_certificate(socket_.getpeercert() or {}, now_s), socket_.version()
-    except OSError as error:
+    except (OSError, ConfigError) as error:
         return _refused(route, addresses, error, now_s)
     return _judge(route, found, version or "TLS")
 
@@ -102,7 +106,7 @@ def _judge(route: Route, found: Certificate, version: str) -> Finding:
     return fine(_NAME, text, **details)
 
 
-def _refused(route: Route, addresses: Sequence[str], error: OSError, now_s: float) -> Finding:
+def _refused(route: Route, addresses: Sequence[str], error: Exception, now_s: float) -> Finding:
     cause = not_opened(route.url, error)
     found = _look_again(route, addresses, now_s) if cause.cause.startswith("tls") else None
     cure = _cure(route, cause.cause, found)
@@ -125,26 +129,25 @@ def _seen(cause: str, found: Certificate | None) -> str:
 
 
 def _cure(route: Route, cause: str, found: Certificate | None) -> tuple[str, ...]:
+    """Return the cure in one line, then the lines to type."""
     host, port = route.host, route.port
+    place = host if port == _HTTPS else f"{host}:{port}"
+    own = [] if found is None else [each for each in found.names if "*" not in each]
+    name = own[0] if own else "<name in the certificate>"
+    cures = {
+        "tls_expired": (f"renew the certificate of {host}, or set this machine's clock", "date"),
+        "tls_host": (f"export Z4J_BRAIN_URL=https://{place.replace(host, name, 1)}",),
+        "tls_issuer": (f"{_TRUST}  # the certificate of who signed it", _TRUST),
+        "tls_client": (f"{_CLIENT[0]}, and Z4J_CLIENT_KEY_FILE", *_CLIENT),
+        "tls_version": (f"enable TLS 1.2 or newer at {place}",),
+        "tls_files": ("correct Z4J_CA_FILE, Z4J_CLIENT_CERTIFICATE_FILE or Z4J_CLIENT_KEY_FILE",),
+        "no_tls": (f"export Z4J_BRAIN_URL=http://{host}:{port}, or use the port with TLS",),
+    }
     look = (
         f"openssl s_client -connect {host}:{port} -servername {host} </dev/null"
         " | openssl x509 -noout -dates -subject -issuer"
     )
-    if cause == "tls_expired":
-        return f"renew the certificate of {host}, or set this machine's clock: date", "date", look
-    if cause == "tls_host":
-        names = [] if found is None else [each for each in found.names if "*" not in each]
-        name = names[0] if names else "<name in the certificate>"
-        return f"export Z4J_BRAIN_URL=https://{name}{'' if port == _HTTPS else f':{port}'}", look
-    if cause == "tls_issuer":
-        return (
-            "export SSL_CERT_FILE=/path/to/authority.pem  # the certificate of who signed it",
-            look,
-            "export SSL_CERT_FILE=/path/to/authority.pem",
-        )
-    if cause == "no_tls":
-        return f"export Z4J_BRAIN_URL=http://{host}:{port}, or use the port with TLS", look
-    return f"see what the server at {host}:{port} says", look
+    return *cures.get(cause, (f"see what the server at {place} says",)), look
 
 
 def _look_again(route: Route, addresses: Sequence[str], now_s: float) -> Certificate | None:

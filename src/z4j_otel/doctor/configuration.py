@@ -2,35 +2,34 @@
 
 from __future__ import annotations
 
-import logging
 import os
 from collections import Counter
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from z4j_otel.config import SETTINGS, AgentConfig, load_config
-from z4j_otel.errors import ConfigError
+from z4j_otel.config import SETTINGS, AgentConfig
+from z4j_otel.config.problems import Problem
+from z4j_otel.config.resolver import examine
 from z4j_otel.findings import Finding, failed, fine, warned
 
 __all__ = ["Examined", "examine_settings"]
 
 _NAME: Final = "config"
-_MOST_PROBLEMS: Final = 50
 _ROWS: Final = {row.name: row for row in SETTINGS}
-_EXAMPLES: Final = {
-    "brain_url": "https://z4j.example.com",
-    "token": "<the agent's token>",
-    "hmac_secret": "<the signing secret, shown with the token>",
+_MISSING: Final = {
+    "brain_url": "export Z4J_BRAIN_URL=https://<the brain's host>",
+    "token": "export Z4J_TOKEN=<the agent's token>",
+    "hmac_secret": "export Z4J_HMAC_SECRET=<the signing secret, shown with the token>",
 }
-_NEW_AGENT: Final = (
+_MINTING: Final = (
     "# In the brain's dashboard: Agents, New agent. It shows both secrets once:",
     "export Z4J_TOKEN=<token>",
     "export Z4J_HMAC_SECRET=<hmac_secret>",
 )
-_RESOLVER: Final = "z4j_otel.config.resolver"
+_CREDENTIALS: Final = frozenset({"token", "hmac_secret"})
+_WAY: Final = frozenset({"brain_url", "proxy"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,99 +64,39 @@ def examine_settings(
         host_settings: A framework's settings by setting name.
         host_label: What to call them.
     """
-    reader = _Reader(dict(arguments), dict(environ), file, dict(host_settings or {}), host_label)
-    with _unknown_names() as unknown:
-        config, problems = reader.read()
-    problems += _missing(config, {error.setting for error in problems})
-    wrong = {error.setting for error in problems}
-    findings = [_finding(error) for error in problems]
-    findings += [_unknown(text) for text in dict.fromkeys(unknown)]
+    found = examine(arguments, environ, file, host_settings=host_settings, host_label=host_label)
+    config = found.config
+    fatal = [problem for problem in found.problems if problem.is_fatal]
+    wrong = {problem.setting for problem in fatal}
+    findings = [_finding(problem) for problem in found.problems]
     if config.disabled:
         findings.append(_disabled(config))
     return Examined(
         config=config,
         findings=tuple(findings or [_all_fine(config)]),
-        problems=tuple(str(error) for error in problems),
-        has_address=bool(config.brain_url),
-        has_credentials=not wrong & {"token", "hmac_secret"},
+        problems=tuple(str(problem) for problem in fatal),
+        has_address=bool(config.brain_url) and not wrong & _WAY,
+        has_credentials=bool(config.token and config.hmac_secret) and not wrong & _CREDENTIALS,
     )
 
 
-class _Reader:
-    """Reads the settings again and again, each time without the one that was wrong."""
-
-    def __init__(
-        self,
-        arguments: dict[str, Any],
-        environ: dict[str, str],
-        file: Path | None,
-        host: dict[str, Any],
-        host_label: str,
-    ) -> None:
-        self._arguments = arguments
-        self._environ = environ
-        self._file = file
-        self._host = host
-        self._host_label = host_label
-
-    def read(self) -> tuple[AgentConfig, list[ConfigError]]:
-        problems: list[ConfigError] = []
-        while len(problems) < _MOST_PROBLEMS:
-            try:
-                return self._load(), problems
-            except ConfigError as error:
-                problems.append(error)
-                self._leave_out(error)
-        return AgentConfig(), problems
-
-    def _load(self) -> AgentConfig:
-        return load_config(
-            self._arguments,
-            self._environ,
-            self._file,
-            host_settings=self._host,
-            host_label=self._host_label,
-            is_partial=True,
-        )
-
-    def _leave_out(self, error: ConfigError) -> None:
-        """Forget a setting wherever it was given; a file is forgotten as a whole."""
-        names = {error.setting, f"{error.setting}_file"}
-        variables = {f"Z4J_{name.upper()}" for name in names}
-        if error.source.startswith("file"):
-            self._file = None
-            variables.add("Z4J_CONFIG")
-        for name in names:
-            self._arguments.pop(name, None)
-            self._host.pop(name, None)
-        for name in variables:
-            self._environ.pop(name, None)
+def _finding(problem: Problem) -> Finding:
+    text = f"{problem.setting} ({problem.source}): {problem.text}"
+    details = {"setting": problem.setting, "source": problem.source}
+    if not problem.is_fatal:
+        return warned(_NAME, text, problem.cure, **details)
+    is_missing = problem.source == "not set"
+    cure = _MISSING.get(problem.setting, problem.cure) if is_missing else problem.cure
+    return failed(_NAME, text, cure, *_steps(problem), **details)
 
 
-def _missing(config: AgentConfig, wrong: set[str]) -> list[ConfigError]:
-    """Return the required settings that nobody gave."""
-    if config.disabled:
-        return []
-    return [
-        ConfigError(name, "not set", f"{name} is required; set {_ROWS[name].env_name}")
-        for name in ("brain_url", "token", "hmac_secret")
-        if name not in wrong and not getattr(config, name)
-    ]
-
-
-def _finding(error: ConfigError) -> Finding:
-    row = _ROWS.get(error.setting)
+def _steps(problem: Problem) -> tuple[str, ...]:
+    row = _ROWS.get(problem.setting)
     if row is None:
-        cure = "correct the name, or remove it"
-        return failed(_NAME, str(error), cure, setting=error.setting, source=error.source)
-    example = _EXAMPLES.get(error.setting, f"<{row.kind.value}>")
-    cure = f"export {row.env_name}={example}"
-    steps = _NEW_AGENT if row.is_secret else (f"# {row.help}", cure)
-    return failed(_NAME, str(error), cure, *steps, setting=error.setting, source=error.source)
-
-
-def _unknown(text: str) -> Finding:
-    return warned(_NAME, text, "correct the name, or remove it")
+        return ()
+    if row.name in _CREDENTIALS:
+        return _MINTING
+    return (f"# {row.help}", f"export {row.env_name}='{row.example}'")
 
 
 def _disabled(config: AgentConfig) -> Finding:
@@ -175,21 +114,3 @@ def _all_fine(config: AgentConfig) -> Finding:
     kinds = Counter(source.partition(" Z4J_")[0] for source in config.sources.values())
     given = ", ".join(f"{count} from {kind}" for kind, count in sorted(kinds.items()))
     return fine(_NAME, f"all settings are well formed ({given})", given=dict(config.sources))
-
-
-@contextmanager
-def _unknown_names() -> Iterator[list[str]]:
-    """Collect what the resolver tells of names that nobody knows."""
-    told: list[str] = []
-
-    class Collector(logging.Handler):
-        def emit(self, record: logging.LogRecord) -> None:
-            if getattr(record, "action", "") == "settings_unknown":
-                told.append(record.getMessage())
-
-    handler, logger = Collector(logging.WARNING), logging.getLogger(_RESOLVER)
-    logger.addHandler(handler)
-    try:
-        yield told
-    finally:
-        logger.removeHandler(handler)

@@ -130,7 +130,7 @@ class Examination:
             yield from (skipped(name, "there is no usable brain_url") for name in _NETWORK)
             yield from skip_brain("there is no usable brain_url")
             return
-        route = find_route(self._config.brain_url, dev_mode=self._config.dev_mode)
+        route = find_route(self._config)
         addresses, dns = examine_dns(route)
         yield dns
         tcp = examine_tcp(route, addresses)

@@ -8,8 +8,9 @@ from collections.abc import Sequence
 from typing import Final
 
 from z4j_otel.bounded import bounded
-from z4j_otel.doctor.route import Proxy, Route, TunnelRefused, open_tunnel
+from z4j_otel.doctor.route import Route, TunnelRefused, open_tunnel
 from z4j_otel.findings import Finding, Verdict, failed, fine, skipped, warned
+from z4j_otel.transport.proxies import Proxy
 
 __all__ = ["DNS_S", "TCP_S", "dial", "examine_dns", "examine_proxy", "examine_tcp"]
 

@@ -3,42 +3,23 @@
 from __future__ import annotations
 
 import base64
-import os
 import socket
-import urllib.request
-from dataclasses import dataclass, field
-from typing import Final, NamedTuple
-from urllib.parse import unquote, urlsplit
+import ssl
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Final
 
-from z4j_otel.transport.websocket import agent_url, is_loopback
+from z4j_otel.config import AgentConfig
+from z4j_otel.config.network import proxy_of, trust_of
+from z4j_otel.transport.addresses import agent_url, host_and_port
+from z4j_otel.transport.proxies import Proxy, ProxyChoice
+from z4j_otel.transport.tls import tls_context
 
-__all__ = ["Proxy", "ProxyChoice", "Route", "TunnelRefused", "find_route", "open_tunnel"]
+__all__ = ["Route", "TunnelRefused", "find_route", "open_tunnel"]
 
-_PORTS: Final = {"http": 80, "https": 443}
 _MOST_ANSWER_BYTES: Final = 16_384
 _OK: Final = 200
-
-
-@dataclass(frozen=True, slots=True)
-class Proxy:
-    """A proxy from the environment. As text it shows no credentials."""
-
-    scheme: str
-    host: str
-    port: int
-    username: str | None = field(default=None, repr=False)
-    password: str = field(default="", repr=False)
-
-    def __str__(self) -> str:
-        return f"{self.scheme}://{self.host}:{self.port}"
-
-
-class ProxyChoice(NamedTuple):
-    """A decision with its reason."""
-
-    proxy: Proxy | None
-    source: str
-    """What decided: a variable's name, or why no proxy is asked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +32,8 @@ class Route:
     port: int
     is_tls: bool
     choice: ProxyChoice
+    tls: Callable[[], ssl.SSLContext]
+    """Makes what checks the brain's certificate; raises ``ConfigError``."""
 
     @property
     def proxy(self) -> Proxy | None:
@@ -73,21 +56,16 @@ class TunnelRefused(OSError):
         self.status = status
 
 
-def find_route(brain_url: str, *, dev_mode: bool) -> Route:
-    """Return the way to a brain.
-
-    Args:
-        brain_url: As configured.
-        dev_mode: Whether plain text to another machine is allowed.
+def find_route(config: AgentConfig) -> Route:
+    """Return the way to the brain that the settings ask for.
 
     Raises:
-        ConfigError: The address is not usable.
+        ConfigError: Address or proxy are not usable.
     """
-    url = agent_url(brain_url, dev_mode=dev_mode)
-    parts = urlsplit(url)
-    is_tls = parts.scheme == "wss"
-    host, port = parts.hostname or "", parts.port or (443 if is_tls else 80)
-    return Route(url, host, port, is_tls, _choose(host, port, is_tls=is_tls))
+    url = agent_url(config.brain_url, dev_mode=config.dev_mode)
+    host, port = host_and_port(url)
+    is_tls = url.startswith("wss:")
+    return Route(url, host, port, is_tls, proxy_of(config), partial(tls_context, trust_of(config)))
 
 
 def open_tunnel(sock: socket.socket, route: Route) -> None:
@@ -121,28 +99,3 @@ def _status_of(sock: socket.socket) -> int:
     if len(words) < 2 or not words[0].startswith(b"HTTP/") or not words[1].isdigit():  # noqa: PLR2004 -- version and status
         raise OSError("it does not speak HTTP")
     return int(words[1])
-
-
-def _choose(host: str, port: int, *, is_tls: bool) -> ProxyChoice:
-    if is_loopback(host):
-        return ProxyChoice(None, "the brain is on this machine")
-    known = urllib.request.getproxies()
-    order = ("wss", "socks", "https") if is_tls else ("ws", "socks", "https", "http")
-    kind = next((kind for kind in order if known.get(kind)), "")
-    if not kind:
-        return ProxyChoice(None, "no proxy is set")
-    if urllib.request.proxy_bypass(f"{host}:{port}"):
-        return ProxyChoice(None, "NO_PROXY")
-    name = f"{kind}_proxy" if f"{kind}_proxy" in os.environ else f"{kind.upper()}_PROXY"
-    return ProxyChoice(_read(known[kind]), name)
-
-
-def _read(address: str) -> Proxy | None:
-    parts = urlsplit(address if "://" in address else f"http://{address}")
-    try:
-        port = parts.port or _PORTS.get(parts.scheme, 1080)
-    except ValueError:
-        return None
-    username = None if parts.username is None else unquote(parts.username)
-    password = unquote(parts.password or "")
-    return Proxy(parts.scheme, parts.hostname or "", port, username, password)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import http.client
-import ssl
 from contextlib import closing
 from typing import Final
 
@@ -15,18 +14,17 @@ _TIMEOUT_S: Final = 3.0
 _MOST_CHARS: Final = 60
 
 
-def describe_stranger(route: Route, context: ssl.SSLContext | None = None) -> str:
+def describe_stranger(route: Route) -> str:
     """Return what a web server says of itself, ``""`` when it says nothing or is none.
 
     Args:
         route: Where it is; nobody behind a proxy is asked.
-        context: How to check its certificate; as the platform does when None.
     """
     if route.proxy is not None:
         return ""
     if route.is_tls:
         asking: http.client.HTTPConnection = http.client.HTTPSConnection(
-            route.host, route.port, timeout=_TIMEOUT_S, context=context
+            route.host, route.port, timeout=_TIMEOUT_S, context=route.tls()
         )
     else:
         asking = http.client.HTTPConnection(route.host, route.port, timeout=_TIMEOUT_S)

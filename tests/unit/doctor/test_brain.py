@@ -137,7 +137,13 @@ def test_each_refused_upgrade_has_its_cure(monkeypatch, status, cure):
 
 @pytest.mark.parametrize(
     ("cause", "cure"),
-    [("not_http", "speaks no HTTP"), ("refused", "start the brain"), ("closed", "is up")],
+    [
+        ("not_http", "speaks no HTTP"),
+        ("refused", "start the brain"),
+        ("closed", "is up"),
+        ("tls_client", "Z4J_CLIENT_CERTIFICATE_FILE"),
+        ("proxy_login", "export Z4J_PROXY="),
+    ],
 )
 def test_each_cause_without_a_status_has_its_cure(monkeypatch, cause, cure):
     """Nothing HTTP came back."""

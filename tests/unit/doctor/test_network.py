@@ -8,6 +8,7 @@ import threading
 
 import pytest
 
+from z4j_otel.config import AgentConfig
 from z4j_otel.doctor import network
 from z4j_otel.doctor.network import dial, examine_dns, examine_proxy, examine_tcp
 from z4j_otel.doctor.route import find_route
@@ -27,7 +28,7 @@ def no_proxy_of_this_machine(monkeypatch):
 
 def route_to(url):
     """Return the way to an address."""
-    return find_route(url, dev_mode=False)
+    return find_route(AgentConfig(brain_url=url))
 
 
 def listening(answer=None):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from z4j_otel.config import AgentConfig
 from z4j_otel.doctor.route import find_route
 from z4j_otel.errors import ConfigError
 
@@ -18,7 +19,7 @@ def no_proxy_of_this_machine(monkeypatch):
 
 def test_without_a_proxy_the_brain_is_dialled():
     """At the port of its scheme."""
-    route = find_route("https://z4j.test/prefix", dev_mode=False)
+    route = find_route(AgentConfig(brain_url="https://z4j.test/prefix", dev_mode=False))
     assert route.next_hop == ("z4j.test", 443)
     assert (route.is_tls, route.proxy) == (True, None)
     assert route.url == "wss://z4j.test/prefix/ws/agent"
@@ -27,7 +28,7 @@ def test_without_a_proxy_the_brain_is_dialled():
 def test_a_proxy_is_dialled_in_the_brains_place(monkeypatch):
     """It is named without its credentials."""
     monkeypatch.setenv("HTTPS_PROXY", "http://me:proxy-password@proxy.test:3128")
-    route = find_route("https://z4j.test", dev_mode=False)
+    route = find_route(AgentConfig(brain_url="https://z4j.test", dev_mode=False))
     assert route.next_hop == ("proxy.test", 3128)
     assert str(route.proxy) == "http://proxy.test:3128"
     assert "proxy-password" not in repr(route)
@@ -36,11 +37,14 @@ def test_a_proxy_is_dialled_in_the_brains_place(monkeypatch):
 def test_nobody_stands_between_two_processes_of_one_machine(monkeypatch):
     """Whatever the environment says."""
     monkeypatch.setenv("HTTP_PROXY", "http://proxy.test:3128")
-    assert find_route("http://127.0.0.1:8000", dev_mode=False).proxy is None
+    assert find_route(AgentConfig(brain_url="http://127.0.0.1:8000", dev_mode=False)).proxy is None
 
 
 def test_a_plain_address_of_another_machine_is_refused():
     """As by the agent."""
     with pytest.raises(ConfigError, match="plain ws://"):
-        find_route("http://z4j.test", dev_mode=False)
-    assert find_route("http://z4j.test", dev_mode=True).next_hop == ("z4j.test", 80)
+        find_route(AgentConfig(brain_url="http://z4j.test", dev_mode=False))
+    assert find_route(AgentConfig(brain_url="http://z4j.test", dev_mode=True)).next_hop == (
+        "z4j.test",
+        80,
+    )

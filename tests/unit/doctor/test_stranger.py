@@ -7,6 +7,7 @@ import threading
 
 import pytest
 
+from z4j_otel.config import AgentConfig
 from z4j_otel.doctor.route import find_route
 from z4j_otel.doctor.stranger import describe_stranger
 
@@ -34,7 +35,7 @@ def served(answer):
 )
 def test_a_web_server_is_told_by_status_and_name(answer, words):
     """What is none is not told."""
-    route = find_route(f"http://127.0.0.1:{served(answer)}", dev_mode=False)
+    route = find_route(AgentConfig(brain_url=f"http://127.0.0.1:{served(answer)}"))
     told = describe_stranger(route)
     assert words in told
     assert bool(told) == bool(words)
@@ -42,11 +43,11 @@ def test_a_web_server_is_told_by_status_and_name(answer, words):
 
 def test_tls_is_asked_over_tls():
     """Nobody there is nobody."""
-    route = find_route("https://127.0.0.1:9", dev_mode=False)
+    route = find_route(AgentConfig(brain_url="https://127.0.0.1:9"))
     assert describe_stranger(route) == ""
 
 
 def test_nobody_is_asked_behind_a_proxy(monkeypatch):
     """It would be the proxy's answer."""
     monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:9")
-    assert describe_stranger(find_route("https://z4j.test", dev_mode=False)) == ""
+    assert describe_stranger(find_route(AgentConfig(brain_url="https://z4j.test"))) == ""
