@@ -7,11 +7,14 @@ from pathlib import Path
 from typing import Any, Final
 
 import click
+from click.core import ParameterSource
 
 from z4j_otel.cli.failure import EXIT_FAILED, EXIT_USAGE, Failure
 
 __all__ = ["command"]
 
+_OF_BOTH: Final = frozenset({"is_drill", "app", "as_json"})
+_OF_DRILL: Final = frozenset({"broker", "minutes", "seeds", "concurrency", "is_agreed"})
 _COLOURS: Final = {"[OK]": "green", "[WARN]": "yellow", "[FAIL]": "red", "[SKIP]": "bright_black"}
 
 
@@ -104,6 +107,7 @@ def command(
     nothing was said twice, 1 something was, or the worker did not run, 2 usage: the app
     cannot be loaded, its broker is away.
     """  # noqa: D301 -- \b is click's mark for lines to keep
+    _check_mode(context, is_drill=is_drill)
     if not is_drill:
         given = {name: value for name, value in settings.items() if value}
         request = {"settings": given, "config_file": config, "app_name": app}
@@ -129,6 +133,25 @@ def command(
         is_agreed=is_agreed,
     )
     context.exit(drill.run())
+
+
+def _check_mode(context: click.Context, *, is_drill: bool) -> None:
+    """Refuse options of the other mode: they would do nothing.
+
+    Raises:
+        Failure: One was given.
+    """
+    for option in context.command.params:
+        name = option.name or ""
+        is_given = context.get_parameter_source(name) is ParameterSource.COMMANDLINE
+        if not is_given or name in _OF_BOTH or (name in _OF_DRILL) is is_drill:
+            continue
+        what = "is no option of the drill" if is_drill else "is an option of the drill"
+        raise Failure(
+            f"{option.opts[0]} {what}",
+            then=f"z4j-otel doctor {'' if is_drill else '--drill '}-A shop.app",
+            exit_code=EXIT_USAGE,
+        )
 
 
 def _examine(request: dict[str, Any], as_json: bool, *, fix_hints: bool) -> bool:

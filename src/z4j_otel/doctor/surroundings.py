@@ -10,7 +10,7 @@ from importlib.util import find_spec
 from typing import Final
 
 from z4j_otel.agent.placement import green_library
-from z4j_otel.config import AgentConfig
+from z4j_otel.config import SETTINGS, AgentConfig
 from z4j_otel.findings import Finding, fine, warned
 from z4j_otel.instrumentors.supervisors import ProcessFacts, Supervisor, find_supervisor, read_facts
 
@@ -84,13 +84,26 @@ def examine_orchestrator(
 
 def examine_redaction(config: AgentConfig) -> Finding:
     """Say which rules remove sensitive content before anything reaches disk or wire."""
-    keys = len(config.redaction_extra_key_patterns)
-    values = len(config.redaction_extra_value_patterns)
-    text = (
-        f"the built-in rules are on, with {keys} key and {values} value patterns of your own;"
-        f" one value is cut at {config.max_payload_bytes} bytes"
-    )
-    return fine("redaction", text, extra_key_patterns=keys, extra_value_patterns=values)
+    name = "redaction"
+    settings = {
+        row.name.removeprefix("redaction_"): _size_of(getattr(config, row.name))
+        for row in SETTINGS
+        if row.name.startswith("redaction_")
+    }
+    listed = ", ".join(f"{key.replace('_', ' ')} {value}" for key, value in settings.items())
+    details = {**settings, "max_payload_bytes": config.max_payload_bytes}
+    text = f"{listed}; one value is cut at {config.max_payload_bytes} bytes"
+    if settings.get("defaults_enabled") == "off" or settings.get("disabled_rules"):
+        cure = "unset Z4J_REDACTION_DEFAULTS_ENABLED Z4J_REDACTION_DISABLED_RULES"
+        return warned(name, f"built-in rules are switched off: {text}", cure, cure, **details)
+    return fine(name, f"the built-in rules are on; {text}", **details)
+
+
+def _size_of(value: object) -> int | str:
+    """Return how many patterns there are, never which: they say what a company's secrets are."""
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    return len(value) if isinstance(value, tuple) else str(value)
 
 
 def _default_method() -> str:

@@ -52,6 +52,23 @@ def test_a_drill_without_an_app_is_a_usage_error():
     assert "z4j-otel doctor --drill -A shop.app" in result.stderr
 
 
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (("--minutes", "2"), "--minutes is an option of the drill"),
+        (("--yes",), "--yes is an option of the drill"),
+        (("--drill", "-A", "shop.app", "--token", "x"), "--token is no option of the drill"),
+        (("--drill", "--fix-hints"), "--fix-hints is no option of the drill"),
+    ],
+)
+def test_an_option_of_the_other_mode_is_a_usage_error(options, words):
+    """It would do nothing."""
+    result = doctor(*options)
+
+    assert result.exit_code == 2
+    assert words in result.stderr
+
+
 def test_findings_are_printed_as_they_come(brain):
     """Heading, findings, engines, what to do; exit code 0 when nothing is broken."""
     result = doctor()

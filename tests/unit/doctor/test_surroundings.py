@@ -85,5 +85,30 @@ def test_the_supervisor_is_told_with_its_evidence_and_what_follows(facts, settin
 def test_redaction_tells_numbers_and_no_patterns():
     """A pattern may say what a company's secrets look like."""
     found = examine_redaction(AgentConfig(redaction_extra_key_patterns=("pin", "iban")))
-    assert "2 key and 0 value patterns" in found.message
-    assert "iban" not in found.message
+    assert "extra key patterns 2, extra value patterns 0" in found.message
+    assert "iban" not in repr(found)
+
+
+@pytest.mark.parametrize("name", ["redaction_defaults_enabled", "redaction_disabled_rules"])
+def test_rules_that_are_switched_off_are_a_warning(monkeypatch, name):
+    """Whoever reads this has to know that less is removed."""
+
+    class Row:
+        pass
+
+    Row.name = name
+
+    class Config:
+        max_payload_bytes = 1
+        redaction_defaults_enabled = False
+        redaction_disabled_rules = ("email",)
+
+    monkeypatch.setattr(surroundings, "SETTINGS", [Row])
+    found = examine_redaction(Config())
+    assert found.verdict is Verdict.WARN
+    assert "email" not in repr(found)
+
+
+def test_a_setting_of_another_kind_is_shown_as_it_is(monkeypatch):
+    """There may be one some day."""
+    assert surroundings._size_of("few") == "few"
