@@ -217,9 +217,15 @@ def _about_frame(config: AgentConfig, talk: Conversation) -> Finding:
     if talk.is_proven:
         text = "the brain takes our signature: the signing secret belongs to the token's project"
         if talk.commands_refused:
-            text += f"; {talk.commands_refused} waiting commands were answered: send them again"
+            text += f"; {_commands(talk.commands_refused)}"
         return fine(_FRAME, text)
     return _refused(_FRAME, config, talk)
+
+
+def _commands(count: int) -> str:
+    if count == 1:
+        return "1 waiting command was answered: send it again"
+    return f"{count} waiting commands were answered: send them again"
 
 
 def _refused(name: str, config: AgentConfig, talk: Conversation) -> Finding:

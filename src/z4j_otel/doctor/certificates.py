@@ -155,8 +155,7 @@ def _look_again(route: Route, addresses: Sequence[str], now_s: float) -> Certifi
     try:
         with _shake(route, addresses, _trusting_all()) as blind:
             encoded = blind.getpeercert(binary_form=True)
-        if encoded is None:
-            return None
+        assert encoded is not None  # a TLS server always shows one
         with _shake(route, addresses, _trusting_only(encoded)) as seen:
             return read_certificate(seen.getpeercert() or {}, now_s)
     except (OSError, ValueError):

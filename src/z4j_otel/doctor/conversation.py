@@ -38,7 +38,6 @@ from z4j_otel.agent.results import decode_result, encode_result
 from z4j_otel.agent.waiting import within
 from z4j_otel.clock import Clock
 from z4j_otel.commands import Command, CommandResult, CommandStatus
-from z4j_otel.errors import FrameMalformed
 from z4j_otel.ids import new_frame_id
 from z4j_otel.transport.base import Confirming, Connection, Dated, Transport
 from z4j_otel.wire.frames import Hello, HelloAck
@@ -148,8 +147,8 @@ class _Speaker:
         except asyncio.TimeoutError:
             raise HelloUnanswered from None
         received = self._session.receive(answer, now_ns=self._time.now_ns())
-        if not isinstance(received, HelloAccepted):
-            raise FrameMalformed("the first frame is no hello_ack")
+        # Before it is established a session takes nothing else.
+        assert isinstance(received, HelloAccepted)
         self._talk.ack = received.ack
         told_ns = received.sent_ns
         if told_ns is None and isinstance(self._connection, Dated):

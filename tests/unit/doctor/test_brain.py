@@ -16,7 +16,7 @@ from z4j_otel.errors import ConnectFailed, ConnectionLost
 from z4j_otel.findings import Verdict
 from z4j_otel.instrumentors.celery import CeleryAdapter
 from z4j_otel.testing import ManualClock, ScriptedBrain
-from z4j_otel.wire.frames import Hello
+from z4j_otel.wire.frames import CommandPayload, Hello
 
 SECRET = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="
 CONFIG = AgentConfig(
@@ -239,3 +239,46 @@ def test_what_is_not_asked_is_said_at_every_step():
     """With the reason."""
     assert {each.message for each in skip_brain("dns failed")} == {"dns failed"}
     assert len(skip_brain("dns failed")) == 4
+
+
+def test_hello_lists_schedulers_as_the_agent_does():
+    """With what may be done to them here."""
+
+    class Scheduler:
+        name = "shop-beat"
+
+        def capabilities(self):
+            return ["list", "read"]
+
+    class Adapter:
+        name = "shop"
+
+        def capabilities(self):
+            return ["cancel_task"]
+
+        def schedulers(self):
+            return [Scheduler()]
+
+    hello = build_hello(CONFIG, [Adapter()], framework="bare", clock=SystemClock())
+    assert hello.schedulers == ["shop-beat"]
+    assert {"list", "read"} < set(hello.capabilities["shop-beat"])
+    assert "external_schedule_protocol_v1" not in hello.runtime_features
+
+
+def test_commands_that_were_answered_are_told():
+    """Their operators have to send them again."""
+
+    async def script(peer):
+        await peer.accept()
+        batch = await peer.receive()
+        await peer.command("55555555-5555-4555-8555-555555555555", CommandPayload(action="x"))
+        await peer.receive()
+        await peer.ack(batch)
+
+    found = examine(ScriptedBrain(script, key=bytes(range(32))))
+    assert "1 waiting command was answered: send it again" in found["signed_frame"].message
+
+
+def test_several_commands_are_several():
+    """As words go."""
+    assert doctor_brain._commands(2) == "2 waiting commands were answered: send them again"

@@ -200,3 +200,14 @@ def test_nothing_known_of_a_certificate_is_no_error():
 
 def _unusable():
     raise OSError("no second look")
+
+
+def test_behind_a_proxy_the_handshake_goes_through_it(monkeypatch, authority, trusted):
+    """The certificate is still the brain's own."""
+    server = serve(authority, "z4j.test", trusted=trusted)
+    monkeypatch.setattr(certificates, "open_tunnel", lambda *_: None)
+    proxy = Secret(f"http://127.0.0.1:{server.port}")
+    route = route_to("https://z4j.test", ca_file=trusted, proxy=proxy)
+    found = examine_tls(route, HERE)
+    assert found.verdict is Verdict.OK
+    assert found.details["names"] == ["z4j.test"]

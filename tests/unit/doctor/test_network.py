@@ -214,3 +214,16 @@ def _raising(error):
         raise error
 
     return dial
+
+
+def test_a_proxy_that_is_spoken_to_over_tls_is_left_to_the_upgrade(monkeypatch):
+    """TLS within TLS is more than a look."""
+    monkeypatch.setenv("HTTPS_PROXY", "https://proxy.test:3128")
+    assert examine_proxy(route_to("https://z4j.test"), REACHED, []).verdict is Verdict.SKIP
+
+
+def test_a_proxy_without_a_login_is_sent_none(monkeypatch):
+    """It would not know what to do with it."""
+    port = listening(b"HTTP/1.1 200 OK\r\n\r\n")
+    monkeypatch.setenv("HTTPS_PROXY", f"http://127.0.0.1:{port}")
+    assert examine_proxy(route_to("https://[::2]"), REACHED, ["127.0.0.1"]).is_ok
