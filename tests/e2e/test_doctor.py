@@ -57,7 +57,7 @@ def nothing_listens(folder):
     yield at_port(lab.free_port())
 
 
-@trouble("websocket", "a web server answers there with HTTP 404", "correct Z4J_BRAIN_URL")
+@trouble("websocket", "a web server answers there with HTTP 404", "where the dashboard opens")
 def plain_http_server(folder):
     """A web server, but no brain."""
     with lab.plain_http() as port:
@@ -102,7 +102,7 @@ def dns_failure(folder):
     yield at_port(443, "https", "z4j.nowhere.invalid")
 
 
-@trouble("tcp", "no answer from 127.0.0.1:", "allow outgoing TCP to 127.0.0.1:")
+@trouble("tcp", "no answer from 127.0.0.1:", "restart what listens at port")
 def blocked_port(folder):
     """What is sent gets no answer."""
     with lab.full_backlog() as port:
@@ -116,7 +116,7 @@ def wrong_token(folder):
         yield {**thread.env(), "Z4J_TOKEN": lab.WRONG_TOKEN}
 
 
-@trouble("hello", "is no agent's token: those have 43 characters", "export Z4J_TOKEN=")
+@trouble("hello", "is no agent's token: those have 43 letters", "export Z4J_TOKEN=")
 def half_a_token(folder):
     """A token that was not copied whole."""
     with lab.brain() as thread:
@@ -130,7 +130,7 @@ def wrong_secret(folder):
         yield {**thread.env(), "Z4J_HMAC_SECRET": lab.WRONG_SECRET}
 
 
-@trouble("hello", "the brain does not accept the token", "make a new agent in the dashboard")
+@trouble("hello", "is wrong or was revoked", "make a new agent in the dashboard")
 def revoked_agent(folder):
     """A token that was good once."""
     with lab.brain() as thread:

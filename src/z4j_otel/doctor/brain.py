@@ -27,7 +27,7 @@ from z4j_otel.transport.tls import tls_context
 from z4j_otel.transport.websocket import WebSocketTransport
 from z4j_otel.wire.frames import Hello
 
-__all__ = ["build_hello", "examine_brain", "skip_brain"]
+__all__ = ["ELSEWHERE", "build_hello", "examine_brain", "skip_brain"]
 
 _UPGRADE: Final = "websocket"
 _LONGPOLL: Final = "longpoll"
@@ -66,11 +66,13 @@ _CURES: Final[Mapping[str, tuple[str, ...]]] = {
     "hello_timeout": ("look at the brain's log and load, then ask again",),
     "unacked": ("look at the brain's log: its database does not take what it reads",),
 }
+ELSEWHERE: Final = "export Z4J_BRAIN_URL=<where the dashboard opens in a browser>"
+"""The cure where another server answers."""
 _BY_STATUS: Final[Mapping[int, str]] = {
     401: "let /ws/agent through the access check in front of the brain; it has tokens of its own",
     403: "let /ws/agent through the proxy before the brain, or correct the path in Z4J_BRAIN_URL",
-    404: "export Z4J_BRAIN_URL=<where the dashboard opens in a browser>",
-    426: "export Z4J_BRAIN_URL=<where the dashboard opens in a browser>",
+    404: ELSEWHERE,
+    426: ELSEWHERE,
     429: "wait a minute; see which processes here reconnect all the time: z4j-otel status",
 }
 _ANY_STATUS: Final = (
@@ -248,10 +250,12 @@ def _about_token(config: AgentConfig, key: str) -> str:
     setting = {"token": "token", "close:4403:True": "hmac_secret"}.get(key)
     if setting is None:
         return ""
-    said = f"; {setting} comes from {config.sources.get(setting, 'default')}"
-    if setting == "token" and not _TOKEN_FORM.fullmatch(config.token.reveal()):
-        said += ", and is no agent's token: those have 43 characters of A-Z a-z 0-9 - _"
-    return said
+    source = config.sources.get(setting, "default")
+    if setting != "token":
+        return f"; it comes from {source}"
+    if _TOKEN_FORM.fullmatch(config.token.reveal()):
+        return f"; the token, from {source}, is wrong or was revoked"
+    return f"; what comes from {source} is no agent's token: those have 43 letters, digits, - and _"
 
 
 def _about_clock(talk: Conversation) -> Finding:

@@ -15,7 +15,7 @@ from opentelemetry import trace
 from z4j_otel.bounded import bounded
 from z4j_otel.clock import Clock, SystemClock
 from z4j_otel.config import AgentConfig
-from z4j_otel.doctor.brain import build_hello, examine_brain, skip_brain
+from z4j_otel.doctor.brain import ELSEWHERE, build_hello, examine_brain, skip_brain
 from z4j_otel.doctor.certificates import examine_tls
 from z4j_otel.doctor.configuration import Examined, examine_settings
 from z4j_otel.doctor.inventory import as_told_by, find_living
@@ -166,9 +166,7 @@ class Examination:
         if status is not None:
             hello = as_told_by(status, hello)
         upgrade, *rest = examine_brain(config, hello, self._clock)
-        if upgrade.details.get("cause") in _ANSWERS and (who := describe_stranger(route)):
-            upgrade = replace(upgrade, message=f"{upgrade.message}; {who}")
-        return [upgrade, *rest]
+        return [_explained(upgrade, route), *rest]
 
 
 class _Apps:
@@ -217,6 +215,18 @@ def _report(
     config = {name: getattr(settings.config, name) for name in _SHOWN}
     config["buffer_path"] = buffer_path_of(settings.config, directory)
     return Report(request.framework, config, engines, [], list(settings.problems))
+
+
+def _explained(upgrade: Finding, route: Route) -> Finding:
+    """Say who answered where no WebSocket was to be had."""
+    cause = upgrade.details.get("cause")
+    who = describe_stranger(route) if cause in _ANSWERS else ""
+    if not who:
+        return upgrade
+    if cause == "not_http":
+        # Our library knows nothing older than HTTP/1.1.
+        return replace(upgrade, message=f"{route.url} is no brain: {who}", cure=ELSEWHERE)
+    return replace(upgrade, message=f"{upgrade.message}; {who}")
 
 
 def _guarded(name: str, check: Callable[[], Iterable[Finding]]) -> Iterator[Finding]:

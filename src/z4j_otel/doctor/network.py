@@ -63,9 +63,9 @@ def examine_tcp(route: Route, addresses: Sequence[str], *, timeout_s: float = TC
     try:
         dial(route, addresses, timeout_s).close()
     except TimeoutError:
+        why = "its queue is full" if route.is_local else "a firewall drops what is sent"
         text = (
-            f"no answer from {host}:{port} within {timeout_s:g} s: a firewall drops what is sent,"
-            " or the machine is away"
+            f"no answer from {host}:{port} within {timeout_s:g} s: {why}, or it is paused or away"
         )
         return failed(name, text, *_blocked_cure(route))
     except ConnectionRefusedError:
@@ -77,6 +77,7 @@ def examine_tcp(route: Route, addresses: Sequence[str], *, timeout_s: float = TC
             f"{host}:{port} refuses connections: nobody listens there",
             cure,
             f"nc -vz {host} {port}",
+            cause="refused",
         )
     except OSError as error:
         why = error.strerror or type(error).__name__
@@ -88,7 +89,8 @@ def examine_proxy(route: Route, tcp: Finding, addresses: Sequence[str]) -> Findi
     """Say whether a proxy is used, and whether it lets us through."""
     if route.proxy is not None:
         return _examine_used(route, route.proxy, tcp, addresses)
-    if tcp.verdict is Verdict.OK:
+    is_at_fault = not tcp.is_ok and tcp.details.get("cause") != "refused"
+    if route.is_local or not (is_at_fault or tcp.verdict is Verdict.SKIP):
         return fine(_PROXY, f"none is used ({route.choice.source})", used=None)
     text = f"none is used ({route.choice.source}); many networks let traffic out only through one"
     return warned(_PROXY, text, _USE_PROXY, "# your network's people know the address", _USE_PROXY)
@@ -161,6 +163,9 @@ def _blocked_cure(route: Route) -> tuple[str, ...]:
     host, port = route.next_hop
     if route.proxy is not None:
         return f"correct {route.choice.source}", f"nc -vz {host} {port}"
+    if route.is_local:
+        cure = f"restart what listens at port {port}: it takes no more connections"
+        return cure, f"ss -ltnp 'sport = :{port}'"
     return (
         f"allow outgoing TCP to {host}:{port}, or set HTTPS_PROXY",
         f"nc -vz -w 5 {host} {port}",

@@ -12,7 +12,7 @@ from typing import Final
 
 from z4j_otel.config import AgentConfig
 from z4j_otel.config.network import proxy_of, trust_of
-from z4j_otel.transport.addresses import agent_url, host_and_port
+from z4j_otel.transport.addresses import agent_url, host_and_port, is_loopback
 from z4j_otel.transport.proxies import Proxy, ProxyChoice
 from z4j_otel.transport.tls import tls_context
 
@@ -39,6 +39,11 @@ class Route:
     def proxy(self) -> Proxy | None:
         """The proxy before the brain; None when it is dialled directly."""
         return self.choice.proxy
+
+    @property
+    def is_local(self) -> bool:
+        """Whether the brain is on this machine."""
+        return is_loopback(self.host)
 
     @property
     def next_hop(self) -> tuple[str, int]:

@@ -47,7 +47,8 @@ def examine_storage(
         why = error.strerror or type(error).__name__
         return None, failed(_NAME, f"no directory takes our files ({why})", *_home_cure(wanted))
     if home != wanted:
-        text = f"{wanted} cannot be used by user {os.geteuid()}; {_words(home, facts)} is used"
+        me = _user_name(os.geteuid())
+        text = f"{wanted} cannot be used by user {me}; {_words(home, facts)} is used"
         return directory, warned(_NAME, text, *_home_cure(wanted), **facts)
     return directory, _judge(config, directory, facts)
 

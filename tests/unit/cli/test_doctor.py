@@ -95,7 +95,7 @@ def test_options_beat_the_environment_and_problems_end_in_exit_code_1(brain):
 
     assert result.exit_code == 1
     assert "[FAIL] hello FAIL: the brain does not accept the token" in result.stdout
-    assert "token comes from argument" in result.stdout
+    assert "what comes from argument is no agent's token" in result.stdout
     assert "What to type:" in result.stdout
     assert "somebody-elses" not in result.stdout
 

@@ -7,10 +7,12 @@ import socket
 
 import pytest
 
+from z4j_otel.config import AgentConfig
 from z4j_otel.devbrain.server import BrainThread
 from z4j_otel.doctor import Request, examination, examine
 from z4j_otel.doctor.examination import Examination
-from z4j_otel.findings import Verdict, fine
+from z4j_otel.doctor.route import find_route
+from z4j_otel.findings import Verdict, failed, fine
 from z4j_otel.instrumentors.registry import Engine
 
 ORDER = [
@@ -160,6 +162,24 @@ def test_a_web_server_in_the_brains_place_is_described(monkeypatch):
         settings = {**settings_of(thread), "brain_url": f"{thread.url}/elsewhere"}
         _, found = run(settings=settings)
     assert found["websocket"].message.endswith("; nginx answers")
+
+
+@pytest.mark.parametrize(
+    ("cause", "who", "line", "cure"),
+    [
+        ("not_http", "nginx answers", "ws://127.0.0.1:9/ws/agent is no brain: nginx", "dashboard"),
+        ("not_http", "", "no HTTP", "look"),
+        ("http", "nginx answers", "no HTTP; nginx answers", "look"),
+        ("closed", "nginx answers", "no HTTP", "look"),
+    ],
+)
+def test_who_answers_is_said_where_it_helps(monkeypatch, cause, who, line, cure):
+    """An old server speaks an HTTP that our library does not know."""
+    monkeypatch.setattr(examination, "describe_stranger", lambda _: who)
+    route = find_route(AgentConfig(brain_url="http://127.0.0.1:9"))
+    found = examination._explained(failed("websocket", "no HTTP", "look", cause=cause), route)
+    assert line in found.message
+    assert cure in found.cure
 
 
 def test_hello_repeats_what_a_running_agent_says(monkeypatch):

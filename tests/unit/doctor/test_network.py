@@ -107,6 +107,23 @@ def test_a_proxys_name_that_is_wrong_has_its_own_cure(monkeypatch):
     assert "Z4J_BRAIN_URL" not in found.cure
 
 
+def test_a_full_queue_on_this_machine_is_no_firewall(monkeypatch):
+    """Nor does a proxy help."""
+    monkeypatch.setattr(network, "dial", _raising(TimeoutError()))
+    found = examine_tcp(route_to("http://127.0.0.1:1"), ["127.0.0.1"])
+    assert "its queue is full" in found.message
+    assert "restart what listens at port 1" in found.cure
+    assert examine_proxy(route_to("http://127.0.0.1:1"), found, []).verdict is Verdict.OK
+
+
+def test_a_refusal_needs_no_proxy(monkeypatch):
+    """The machine was reached."""
+    monkeypatch.setattr(network, "dial", _raising(ConnectionRefusedError()))
+    route = route_to("https://z4j.test")
+    found = examine_tcp(route, ["192.0.2.1"])
+    assert examine_proxy(route, found, []).verdict is Verdict.OK
+
+
 def test_a_listener_is_reached():
     """And let go at once."""
     found = examine_tcp(route_to(f"http://127.0.0.1:{listening()}"), ["127.0.0.1"])

@@ -6,6 +6,7 @@ import ast
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
+from urllib.parse import unquote, urlsplit
 
 from celery.app.utils import find_app
 from kombu.utils.url import maybe_sanitize_url
@@ -19,6 +20,7 @@ from z4j_otel.instrumentors.celery.broker import broadcast, broker_connection
 from z4j_otel.instrumentors.celery.queue_access import is_amqp
 from z4j_otel.instrumentors.celery.results import read_result
 from z4j_otel.instrumentors.celery.workers import pool_kind
+from z4j_otel.redaction import Redactor
 
 __all__ = ["CeleryCheckup"]
 
@@ -34,6 +36,7 @@ _REPLY_S: Final = 1.0
 _MOST_FILES: Final = 200
 _MOST_FILE_BYTES: Final = 1024**2
 _MOST_NAMES: Final = 8
+_MOST_CHARS: Final = 160
 _VISIBILITY_S: Final = 3600
 _HAS_VISIBILITY: Final = frozenset({"redis", "sqs"})
 
@@ -114,20 +117,22 @@ def _found(app: Any, how: str) -> Finding:
 
 
 def _check_broker(app: Any) -> Finding:
-    url = maybe_sanitize_url(str(app.conf.broker_write_url or app.conf.broker_url or "amqp://"))
+    full = str(app.conf.broker_write_url or app.conf.broker_url or "amqp://")
+    url = maybe_sanitize_url(full)
     try:
         with broker_connection(app) as connection:
             transport = connection.transport.driver_type
             name = connection.transport.driver_name
     except AdapterError as error:
         cure = "start the broker, or correct broker_url (CELERY_BROKER_URL) of the app"
-        return failed(_BROKER, f"{url}: {error.message}", cure, url=url)
+        return failed(_BROKER, f"{url}: {error.message}{_why(error, full)}", cure, url=url)
     kind = transport if transport == name else f"{transport}, {name}"
     return fine(_BROKER, f"{url} answers ({kind})", url=url, transport=transport)
 
 
 def _check_results(app: Any) -> Finding:
-    url = maybe_sanitize_url(str(app.conf.result_backend or ""))
+    full = str(app.conf.result_backend or "")
+    url = maybe_sanitize_url(full)
     if not url:
         text = "no result backend: a task is retried from its worker's memory, or its queue"
         return fine(_RESULTS, text, backend="")
@@ -135,13 +140,22 @@ def _check_results(app: Any) -> Finding:
         read_result(app, new_uuid())
     except AdapterError as error:
         cure = "start the result backend, or correct result_backend of the app"
-        return failed(_RESULTS, f"{url}: {error.message}", cure, backend=url)
+        return failed(_RESULTS, f"{url}: {error.message}{_why(error, full)}", cure, backend=url)
     if not app.conf.result_extended:
         text = f"{url} answers; without result_extended it keeps no arguments to retry a task with"
         line = "app.conf.result_extended = True"
         return warned(_RESULTS, text, line, f"# in the module of {app.main}:", line, backend=url)
     text = f"{url} answers, with result_extended: tasks can be retried from it"
     return fine(_RESULTS, text, backend=url, result_extended=True)
+
+
+def _why(error: AdapterError, url: str) -> str:
+    """Return what the service's client said, in one line, without any credentials."""
+    told = " ".join(str(error.__cause__ or "").split())
+    for secret in filter(None, (urlsplit(url).password, unquote(urlsplit(url).password or ""))):
+        told = told.replace(secret, "**")
+    told = Redactor().redact_text(told)[:_MOST_CHARS]
+    return f": {told}" if told else ""
 
 
 def _check_workers(app: Any) -> Finding:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from celery import Celery
 
+from z4j_otel.errors import AdapterError
 from z4j_otel.findings import Verdict
 from z4j_otel.instrumentors.celery import checkup as module
 from z4j_otel.instrumentors.celery.checkup import CeleryCheckup
@@ -139,6 +140,24 @@ def test_a_result_backend_without_arguments_is_a_warning():
     app.conf.result_extended = False
     found = examine(app)["celery.results"]
     assert (found.verdict, found.cure) == (Verdict.WARN, "app.conf.result_extended = True")
+
+
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [
+        ("login\nrefused", ": login refused"),
+        ("cannot open redis://me:result-password@h/0", ": cannot open redis://**@h/0"),
+        ("bad password 'result-password'", ": bad password '**'"),
+        ("", ""),
+    ],
+)
+def test_what_a_client_said_is_told_without_the_password(said, told):
+    """It knows best what is wrong, and may quote its address."""
+    error = AdapterError("away")
+    error.__cause__ = OSError(said)
+    found = module._why(error, "redis://me:result-password@h/0")
+    assert "result-password" not in found
+    assert found.split()[:2] == told.split()[:2]
 
 
 def test_no_result_backend_is_a_choice():
