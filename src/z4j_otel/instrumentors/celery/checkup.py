@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import unquote, urlsplit
@@ -87,7 +87,7 @@ class CeleryCheckup:
         try:
             finding: Finding = bounded(lambda: check(app), _STEP_S)
         except TimeoutError:
-            text = f"no answer within {_STEP_S:g} s"
+            text = f"{_place(name, app)} gives no answer within {_STEP_S:g} s"
             return failed(name, text, "see that the service answers, and is the one you mean")
         except Exception as error:  # noqa: BLE001 -- the application's own configuration
             text = f"it cannot be looked at ({type(error).__name__})"
@@ -116,9 +116,27 @@ def _found(app: Any, how: str) -> Finding:
     return fine(_APP, text, app=str(app.main), tasks=len(own))
 
 
+def _broker_url(app: Any) -> str:
+    return str(app.conf.broker_write_url or app.conf.broker_url or "amqp://")
+
+
+def _results_url(app: Any) -> str:
+    return str(app.conf.result_backend or "")
+
+
+_ADDRESSES: Final[dict[str, Callable[[Any], str]]] = {
+    _BROKER: lambda app: str(maybe_sanitize_url(_broker_url(app))),
+    _RESULTS: lambda app: str(maybe_sanitize_url(_results_url(app))),
+}
+"""How to write where a service is, without credentials."""
+
+
+def _place(name: str, app: Any) -> str:
+    return _ADDRESSES[name](app) if name in _ADDRESSES else "it"
+
+
 def _check_broker(app: Any) -> Finding:
-    full = str(app.conf.broker_write_url or app.conf.broker_url or "amqp://")
-    url = maybe_sanitize_url(full)
+    full, url = _broker_url(app), _ADDRESSES[_BROKER](app)
     try:
         with broker_connection(app) as connection:
             transport = connection.transport.driver_type
@@ -131,16 +149,18 @@ def _check_broker(app: Any) -> Finding:
 
 
 def _check_results(app: Any) -> Finding:
-    full = str(app.conf.result_backend or "")
-    url = maybe_sanitize_url(full)
+    full, url = _results_url(app), _ADDRESSES[_RESULTS](app)
     if not url:
         text = "no result backend: a task is retried from its worker's memory, or its queue"
         return fine(_RESULTS, text, backend="")
     try:
-        read_result(app, new_uuid())
+        row = read_result(app, new_uuid())
     except AdapterError as error:
         cure = "start the result backend, or correct result_backend of the app"
         return failed(_RESULTS, f"{url}: {error.message}{_why(error, full)}", cure, backend=url)
+    if row is None:
+        text = f"{url} tells a result to its caller only: tasks are retried without it"
+        return fine(_RESULTS, text, backend=url)
     if not app.conf.result_extended:
         text = f"{url} answers; without result_extended it keeps no arguments to retry a task with"
         line = "app.conf.result_extended = True"
@@ -163,7 +183,11 @@ def _check_workers(app: Any) -> Finding:
     if not app.conf.worker_enable_remote_control:
         text = f"remote control is off: no worker is asked; configured pool {pool}"
         return warned(_WORKERS, text, "app.conf.worker_enable_remote_control = True", pool=pool)
-    answers = broadcast(app, "stats", {}, timeout_s=_REPLY_S)
+    try:
+        answers = broadcast(app, "stats", {}, timeout_s=_REPLY_S)
+    except AdapterError as error:
+        cure = "start a worker, then ask again"
+        return warned(_WORKERS, f"{error.message}: workers cannot be asked", cure, pool=pool)
     kinds = {name: pool_kind(stats) for name, stats in sorted(answers.items())}
     if not kinds:
         text = f"no worker answers now; configured pool {pool}, unless -P says otherwise"

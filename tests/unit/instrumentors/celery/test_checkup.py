@@ -179,6 +179,25 @@ def test_workers_that_answer_are_told_with_their_pools(monkeypatch):
     assert "celery@a (prefork)" in found.message
 
 
+def test_workers_that_cannot_be_asked_are_told(monkeypatch):
+    """The broker failed on the way."""
+
+    def fail(*_, **__):
+        raise AdapterError("the broker failed during stats (OSError)")
+
+    monkeypatch.setattr(module, "broadcast", fail)
+    found = examine(make_app())["celery.workers"]
+    assert found.verdict is Verdict.WARN
+    assert "the broker failed during stats" in found.message
+
+
+def test_results_that_go_to_their_caller_are_not_read():
+    """Reading would take them away."""
+    found = examine(make_app(result_backend="rpc://"))["celery.results"]
+    assert found.verdict is Verdict.OK
+    assert "to its caller only" in found.message
+
+
 def test_workers_that_take_no_orders_are_not_asked():
     """Half of the commands would not work."""
     found = examine(make_app(worker_enable_remote_control=False))["celery.workers"]
@@ -219,7 +238,8 @@ def test_a_step_that_hangs_or_fails_is_a_finding(monkeypatch, error, words):
         raise error
 
     monkeypatch.setattr(module, "bounded", fail)
-    found = examine(make_app())["celery.broker"]
-    assert found.verdict is Verdict.FAIL
-    assert words in found.message
-    assert found.cure
+    found = examine(make_app())
+    assert found["celery.broker"].verdict is Verdict.FAIL
+    assert words in found["celery.broker"].message
+    assert words in found["celery.delivery"].message
+    assert found["celery.delivery"].cure
