@@ -38,16 +38,18 @@ def pay(): ...
 class Doctor:
     """The command, its environment and its directory."""
 
-    def __init__(self, folder, env, *, user=None):
+    def __init__(self, folder, env, *, user=None, launcher=()):
         self.folder = folder
         self.user = user
+        self.launcher = launcher
         own = {name: text for name, text in os.environ.items() if not name.startswith("Z4J_")}
         self.env = {**own, "HOME": str(folder), "Z4J_HOME": str(folder / "home"), **env}
 
     def run(self, *options):
         """Run it; return what it printed and its exit code."""
+        command = [*self._as_user(), *self.launcher, sys.executable, "-m", "z4j_otel", "doctor"]
         done = subprocess.run(
-            [*self._as_user(), sys.executable, "-m", "z4j_otel", "doctor", *options],
+            [*command, *options],
             env=self.env, cwd=self.folder, capture_output=True, text=True, check=False, timeout=90,
         )  # fmt: skip
         assert done.stderr == "", done.stderr

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import json
+import sys
+from pathlib import Path
 
 import pytest
 
@@ -287,6 +289,22 @@ def test_a_sound_installation_has_nothing_to_say(tmp_path):
     ]
     assert [slot.worker_id.startswith("doctor-") for slot in slots] == [True]
     assert events["events"] == 0
+    assert not list((tmp_path / "home").iterdir())
+
+
+def test_under_opentelemetry_instrument_no_agent_starts(tmp_path):
+    """The pipeline is described; the brain sees the doctor, and no file stays."""
+    lab.write_app(tmp_path)
+    launcher = (str(Path(sys.executable).with_name("opentelemetry-instrument")),)
+    exporters = {"OTEL_TRACES_EXPORTER": "z4j", "OTEL_METRICS_EXPORTER": "none"}
+    with lab.brain() as thread:
+        env = {**thread.env(), **exporters, "OTEL_LOGS_EXPORTER": "none"}
+        doctor = lab.Doctor(tmp_path, env, launcher=launcher)
+        probes, code = doctor.probes("-A", "shop_app")
+        assert thread.brain.counts["connections"] == 1
+
+    assert code == 0, probes
+    assert "BatchSpanProcessor to Z4JExporter" in probes["opentelemetry"]["message"]
     assert not list((tmp_path / "home").iterdir())
 
 

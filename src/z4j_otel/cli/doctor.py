@@ -85,7 +85,9 @@ def command(
     else is looked at all the same.
 
     No agent is started and nothing is left behind. The brain sees one short connection under
-    the name doctor-HOST. Run it as the user and with the environment of your service.
+    the name doctor-HOST. Run it as the user and with the environment of your service, and
+    name your app where no worker of yours runs: a dashboard shows the buttons that the last
+    hello of a token allows.
 
     With --drill it checks that nothing is lost where you run: it starts a worker of your own
     Celery app, with your settings and your broker, which consumes one queue of the drill's

@@ -135,8 +135,9 @@ def _describe(
             " opentelemetry-instrument z4j-otel doctor"
         )
     else:
-        chain = " -> ".join(pipeline.processors) or "no processor"
-        text = f"{pipeline.provider}, sampler {pipeline.sampler}, {chain}"
+        chain = ", ".join(pipeline.processors) or "no processor"
+        to = f" to {', '.join(pipeline.exporters)}" if pipeline.exporters else ""
+        text = f"{pipeline.provider}, sampler {pipeline.sampler}, {chain}{to}"
     return fine(_NAME, f"{text}; instrumentations: {listed}", **details)
 
 

@@ -44,6 +44,7 @@ def test_a_pipeline_is_described():
     assert found.details["sampler"].startswith("ParentBased")
     assert found.details["processors"] == ["BatchSpanProcessor"]
     assert found.details["exporters"] == ["ConsoleSpanExporter"]
+    assert "BatchSpanProcessor to ConsoleSpanExporter" in found.message
 
 
 def test_a_provider_without_processors_says_so():
