@@ -30,6 +30,7 @@ class Case:
 
 
 CASES = []
+NAMED = ("-A", "shop_app")
 
 
 def trouble(probe, line, cure, **more):
@@ -140,17 +141,23 @@ def revoked_agent(folder):
         yield thread.env()
 
 
-@trouble("signed_frame", "no room for another connection", "ws_per_agent_concurrency_cap")
+@trouble(
+    "signed_frame", "no room for another connection", "ws_per_agent_concurrency_cap", options=NAMED
+)
 def worker_cap(folder):
     """A brain that is full."""
+    lab.write_app(folder)
     with lab.brain(worker_cap=1) as thread:
         lab.occupy(thread)
         yield thread.env()
 
 
-@trouble("hello", "does not speak protocol version 2", "pip install --upgrade z4j-otel")
+@trouble(
+    "hello", "does not speak protocol version 2", "pip install --upgrade z4j-otel", options=NAMED
+)
 def unsupported_version(folder):
     """A brain of another time."""
+    lab.write_app(folder)
     with lab.brain() as thread:
         thread.brain.faults.close_at_hello(4426)
         yield thread.env()
@@ -387,13 +394,15 @@ REAL = {
 }
 
 
+@pytest.mark.parametrize("options", [(), NAMED], ids=["knocking", "with hello"])
 @pytest.mark.parametrize("name", REAL)
-def test_the_real_brain_says_the_same(name, real_brain, tmp_path):
+def test_the_real_brain_says_the_same(name, options, real_brain, tmp_path):
     """What is told of the embedded brain is true of the real one."""
     changed, probe, status, line = REAL[name]
-    env = {**real_brain.mint_agent(f"doctor-{name}").environment(), **changed}
+    env = {**real_brain.mint_agent(f"doctor-{name}-{len(options)}").environment(), **changed}
+    lab.write_app(tmp_path)
 
-    probes, code = lab.Doctor(tmp_path, env).probes()
+    probes, code = lab.Doctor(tmp_path, env).probes(*options)
 
     assert probes[probe]["status"] == status, probes
     assert line in probes[probe]["message"]
@@ -414,8 +423,9 @@ def test_the_real_brain_refuses_a_revoked_agent(real_brain, tmp_path):
 def test_the_real_brain_shows_one_line_for_all_doctors_of_a_machine(real_brain, tmp_path):
     """Two visits leave one worker, of the role other, and no event."""
     agent = real_brain.mint_agent("doctor-twice")
+    lab.write_app(tmp_path)
     doctor = lab.Doctor(tmp_path, agent.environment())
-    assert doctor.run()[1] == doctor.run()[1] == 0
+    assert doctor.run(*NAMED)[1] == doctor.run(*NAMED)[1] == 0
 
     lines = real_brain.api.request("GET", "agent-workers")
     own = [line for line in lines if line["agent_id"] == agent.agent_id]
@@ -423,6 +433,22 @@ def test_the_real_brain_shows_one_line_for_all_doctors_of_a_machine(real_brain, 
     assert [(line["role"], line["state"]) for line in own] == [("other", "offline")]
     assert real_brain.api.request("GET", "workers") == []
     assert real_brain.api.request("GET", f"agents/{agent.agent_id}/health") == []
+
+
+def test_the_real_brain_learns_nothing_from_a_knock(real_brain, tmp_path):
+    """Token and secret are proven, and the agent is as if nobody had been there."""
+    agent = real_brain.mint_agent("doctor-knocks")
+
+    probes, code = lab.Doctor(tmp_path, agent.environment()).probes()
+
+    (row,) = [
+        each for each in real_brain.api.request("GET", "agents") if each["id"] == agent.agent_id
+    ]
+    lines = real_brain.api.request("GET", "agent-workers")
+    assert (code, probes["signed_frame"]["status"]) == (0, "ok")
+    assert "the brain takes the token" in probes["hello"]["message"]
+    assert (row["capabilities"], row["last_connect_at"]) == ({}, None)
+    assert not [line for line in lines if line["agent_id"] == agent.agent_id]
 
 
 def test_beside_a_worker_nothing_changes(tmp_path):

@@ -86,8 +86,7 @@ def command(
 
     No agent is started and nothing is left behind. The brain sees one short connection under
     the name doctor-HOST. Run it as the user and with the environment of your service, and
-    name your app where no worker of yours runs: a dashboard shows the buttons that the last
-    hello of a token allows.
+    name your app: hello lists what it can do, and is not said where nobody knows.
 
     With --drill it checks that nothing is lost where you run: it starts a worker of your own
     Celery app, with your settings and your broker, which consumes one queue of the drill's

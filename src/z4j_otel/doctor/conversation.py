@@ -11,7 +11,7 @@ Theory of operation
 
     *The same words.* The brain keeps what an agent can do per token, of its last hello. So
     hello lists what a running agent of this machine has listed, and where none runs, what
-    one would list here.
+    one of the app that was named would. Where nobody knows, nobody says hello: ``knock``.
 
     *Commands.* Where no worker is connected, the brain may hand a waiting command to
     whoever says hello. It is answered as failed, with the reason, and can be sent again;
@@ -44,11 +44,12 @@ from z4j_otel.wire.frames import Hello, HelloAck
 from z4j_otel.wire.received import BatchAcked, CommandReceived, ErrorReceived, HelloAccepted
 from z4j_otel.wire.session import Role, Session
 
-__all__ = ["Conversation", "converse", "doctor_worker_id"]
+__all__ = ["Conversation", "converse", "doctor_worker_id", "knock"]
 
 _HELLO_S: Final = 10.0
 _ACK_S: Final = 10.0
 _CLOSE_S: Final = 6.0
+_KNOCK_S: Final = 1.0
 _EXCUSE: Final = (
     "refused: no worker was connected, only z4j-otel doctor; send the command again when one is"
 )
@@ -98,6 +99,30 @@ async def converse(transport: Transport, key: bytes, hello: Hello, clock: Clock)
         _ended(talk, error)
     finally:
         await _hang_up(connection)
+    return talk
+
+
+async def knock(transport: Transport) -> Conversation:
+    """Open a connection, and give the brain a moment to refuse it; say nothing.
+
+    The brain looks at address and token before it reads hello (PROTOCOL §1.5).
+
+    Args:
+        transport: The agent's way to the brain.
+    """
+    talk = Conversation()
+    try:
+        connection = await transport.connect()
+        talk.is_open = True
+        try:
+            await within(connection.receive(), _KNOCK_S)
+        finally:
+            await _hang_up(connection)
+    except asyncio.TimeoutError:
+        # It waits for hello.
+        return talk
+    except Exception as error:  # noqa: BLE001 -- whatever ends a connection is diagnosed
+        return _ended(talk, error)
     return talk
 
 

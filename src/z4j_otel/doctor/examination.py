@@ -15,7 +15,7 @@ from opentelemetry import trace
 from z4j_otel.bounded import bounded
 from z4j_otel.clock import Clock, SystemClock
 from z4j_otel.config import AgentConfig
-from z4j_otel.doctor.brain import ELSEWHERE, build_hello, examine_brain, skip_brain
+from z4j_otel.doctor.brain import build_hello, examine_brain, skip_brain
 from z4j_otel.doctor.certificates import examine_tls
 from z4j_otel.doctor.configuration import Examined, examine_settings
 from z4j_otel.doctor.inventory import as_told_by, find_living
@@ -31,10 +31,12 @@ from z4j_otel.doctor.surroundings import (
     examine_redaction,
 )
 from z4j_otel.doctor.telemetry import examine_telemetry
+from z4j_otel.doctor.verdicts import ELSEWHERE
 from z4j_otel.findings import Finding, failed, skipped
 from z4j_otel.instrumentors.adapter import EngineAdapter
 from z4j_otel.instrumentors.checkup import Checkup
 from z4j_otel.instrumentors.registry import Engine, find_engines
+from z4j_otel.wire.frames import Hello
 
 __all__ = ["Examination", "Request", "examine"]
 
@@ -158,13 +160,15 @@ class Examination:
     def _talk(self, apps: _Apps, route: Route) -> list[Finding]:
         config, who = self._config, self._request.framework
         # An adapter may look at the application's own database.
-        hello = bounded(
+        hello: Hello | None = bounded(
             lambda: build_hello(config, apps.adapters(), framework=who, clock=self._clock),
             _HELLO_S,
         )
         status = find_living(self._directory, config)
-        if status is not None:
+        if status is not None and hello is not None:
             hello = as_told_by(status, hello)
+        elif not apps.found:
+            hello = None
         upgrade, *rest = examine_brain(config, hello, self._clock)
         return [_explained(upgrade, route), *rest]
 

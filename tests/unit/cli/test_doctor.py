@@ -9,6 +9,7 @@ from click.testing import CliRunner
 
 from z4j_otel.cli.main import cli
 from z4j_otel.devbrain.server import BrainThread
+from z4j_otel.doctor import conversation
 
 
 class Recorder:
@@ -37,6 +38,7 @@ def doctor(*options, drill=None):
 def brain(tmp_path, monkeypatch):
     """Run a brain, and be the environment of its agent."""
     monkeypatch.setenv("Z4J_HOME", str(tmp_path))
+    monkeypatch.setattr(conversation, "_KNOCK_S", 0.2)
     with BrainThread() as thread:
         for name, text in thread.env().items():
             monkeypatch.setenv(name, text)

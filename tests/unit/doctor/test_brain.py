@@ -5,12 +5,14 @@ from __future__ import annotations
 import dataclasses
 
 import pytest
+from celery import Celery
 
 from z4j_otel.clock import SystemClock
 from z4j_otel.config import AgentConfig
 from z4j_otel.config.secret import Secret
 from z4j_otel.devbrain.server import BrainThread
 from z4j_otel.doctor import brain as doctor_brain
+from z4j_otel.doctor import verdicts
 from z4j_otel.doctor.brain import build_hello, examine_brain, skip_brain
 from z4j_otel.errors import ConnectFailed, ConnectionLost
 from z4j_otel.findings import Verdict
@@ -39,11 +41,11 @@ class Refusing:
         raise self.error
 
 
-def examine(transport, config=CONFIG, *, longpoll=None, monkeypatch=None):
+def examine(transport, config=CONFIG, *, longpoll=None, monkeypatch=None, hello=HELLO):
     """Examine a brain; return its findings by name."""
     if monkeypatch is not None:
         monkeypatch.setattr(doctor_brain, "_longpoll", lambda _: longpoll)
-    found = examine_brain(config, HELLO, SystemClock(), sockets=transport)
+    found = examine_brain(config, hello, SystemClock(), sockets=transport)
     return {each.name: each for each in found}
 
 
@@ -234,6 +236,82 @@ def test_hello_is_the_agents_own_but_for_the_place():
     assert hello.worker_id.startswith("doctor-")
 
 
+def silent():
+    """Return a brain that waits for hello."""
+
+    async def script(peer):
+        await peer.receive()
+
+    return ScriptedBrain(script, key=bytes(range(32)))
+
+
+def test_hello_that_nobody_knows_is_not_said(monkeypatch):
+    """It would replace what workers have told; the secret is proven on the other way."""
+    found = examine(silent(), hello=None, longpoll=accepting(), monkeypatch=monkeypatch)
+    assert found["websocket"].verdict is Verdict.OK
+    assert found["hello"].verdict is Verdict.SKIP
+    assert "the brain takes the token" in found["hello"].message
+    assert "z4j-otel doctor -A proj.celery" in found["hello"].message
+    assert found["signed_frame"].verdict is Verdict.OK
+
+
+def test_a_token_is_refused_without_hello(monkeypatch):
+    """The brain looks at it first."""
+    found = examine(Knocked(4401), hello=None, longpoll=None, monkeypatch=monkeypatch)
+    assert found["hello"].verdict is Verdict.FAIL
+    assert "export Z4J_TOKEN=" in found["hello"].cure
+
+
+def test_a_secret_is_refused_without_hello(monkeypatch):
+    """By the frame on the other way."""
+    wrong = closing(4403, after_hello=True)
+    found = examine(silent(), hello=None, longpoll=wrong, monkeypatch=monkeypatch)
+    assert found["hello"].verdict is Verdict.SKIP
+    assert "export Z4J_HMAC_SECRET=" in found["signed_frame"].cure
+
+
+def test_without_hello_and_long_poll_the_secret_stays_unproven(monkeypatch):
+    """That is said, and how to prove it."""
+    refusing = Refusing(ConnectFailed("HTTP 404", http_status=404, cause="http"))
+    found = examine(silent(), hello=None, longpoll=refusing, monkeypatch=monkeypatch)
+    assert {found[name].verdict for name in ("hello", "signed_frame", "clock")} == {Verdict.SKIP}
+    assert "takes the token" not in found["hello"].message
+
+
+def test_long_poll_refuses_a_token_that_the_socket_let_pass(monkeypatch):
+    """Revoked in between."""
+    refusing = Refusing(ConnectionLost(4401))
+    found = examine(silent(), hello=None, longpoll=refusing, monkeypatch=monkeypatch)
+    assert found["hello"].verdict is Verdict.FAIL
+
+
+class Knocked:
+    """A brain that closes before hello."""
+
+    def __init__(self, code):
+        self.code = code
+
+    async def connect(self):
+        """Be one's own connection."""
+        return self
+
+    async def receive(self):
+        """Close."""
+        raise ConnectionLost(self.code)
+
+    async def close(self, code=1000, reason=""):
+        """Hang up."""
+
+
+@pytest.mark.parametrize(("setting", "is_listed"), [("auto", True), ("never", False)])
+def test_hello_lists_restarts_unless_they_are_forbidden(setting, is_listed):
+    """Nobody would start this process again, but a worker."""
+    config = dataclasses.replace(CONFIG, restart_by_exit=setting)
+    app = Celery("shop", broker="memory://", set_as_current=False)
+    hello = build_hello(config, [CeleryAdapter(app)], framework="bare", clock=SystemClock())
+    assert ("restart_worker" in hello.capabilities["celery"]) is is_listed
+
+
 def test_what_is_not_asked_is_said_at_every_step():
     """With the reason."""
     assert {each.message for each in skip_brain("dns failed")} == {"dns failed"}
@@ -280,4 +358,4 @@ def test_commands_that_were_answered_are_told():
 
 def test_several_commands_are_several():
     """As words go."""
-    assert doctor_brain._commands(2) == "2 waiting commands were answered: send them again"
+    assert verdicts._commands(2) == "2 waiting commands were answered: send them again"

@@ -9,8 +9,8 @@ import pytest
 
 from z4j_otel.clock import SystemClock, iso_z
 from z4j_otel.devbrain.brain import DevBrain
-from z4j_otel.doctor.conversation import converse, doctor_worker_id
-from z4j_otel.errors import ConnectFailed
+from z4j_otel.doctor.conversation import converse, doctor_worker_id, knock
+from z4j_otel.errors import ConnectFailed, ConnectionLost
 from z4j_otel.testing import ManualClock, MemoryTransport, ScriptedBrain
 from z4j_otel.wire.frames import CommandPayload, ErrorPayload, Hello
 from z4j_otel.wire.received import CommandFinished
@@ -272,3 +272,37 @@ def test_the_doctors_place_is_the_same_every_time():
 
 def _now():
     return SystemClock().now_ns()
+
+
+def test_a_knock_waits_a_moment_for_a_refusal(loop):
+    """No refusal is good news, and nothing has been said."""
+    brain = Silent()
+    talk = loop.run_until_complete(knock(brain))
+    assert (talk.is_open, talk.failure, talk.ack) == (True, None, None)
+    assert brain.is_closed
+
+
+def test_a_knock_that_is_refused_is_diagnosed():
+    """By the code, as after hello."""
+
+    class Closing(Silent):
+        async def receive(self):
+            raise ConnectionLost(4401)
+
+        async def close(self, code=1000, reason=""):
+            self.is_closed = True
+
+    talk = asyncio.run(knock(Closing()))
+    assert (talk.is_open, talk.failure.key) == (True, "token")
+
+
+def test_a_knock_at_a_closed_door_is_diagnosed():
+    """Nothing was open."""
+    talk = asyncio.run(knock(ScriptedBrain(key=KEY)))
+    assert (talk.is_open, type(talk.error)) == (False, ConnectFailed)
+
+
+def test_a_frame_before_hello_is_passed_over(loop):
+    """No brain sends one."""
+    talk = loop.run_until_complete(knock(Silent([b"{}"])))
+    assert (talk.is_open, talk.failure) == (True, None)

@@ -85,7 +85,8 @@ def test_everything_is_looked_at_in_its_order():
     assert names[-4:] == LAST
     assert report.ok
     assert found["signed_frame"].verdict is Verdict.OK
-    assert agent.engine_adapters == []
+    assert found["hello"].verdict is Verdict.SKIP
+    assert agent.last_connect_at is None
 
 
 def test_an_engine_is_found_examined_and_listed_in_hello():
