@@ -163,9 +163,10 @@ def unsupported_version(folder):
         yield thread.env()
 
 
-@trouble("clock", "300 s behind the brain's", "set the clock", status="warn")
+@trouble("clock", "300 s behind the brain's", "set the clock", status="warn", options=NAMED)
 def clock_off(folder):
     """Five minutes late."""
+    lab.write_app(folder)
     with lab.brain(clock=lab.SkewedClock(300)) as thread:
         yield thread.env()
 

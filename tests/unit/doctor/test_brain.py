@@ -7,6 +7,7 @@ import dataclasses
 import pytest
 from celery import Celery
 
+from z4j_otel.agent.connection_failures import Phase, diagnose
 from z4j_otel.clock import SystemClock
 from z4j_otel.config import AgentConfig
 from z4j_otel.config.secret import Secret
@@ -14,11 +15,12 @@ from z4j_otel.devbrain.server import BrainThread
 from z4j_otel.doctor import brain as doctor_brain
 from z4j_otel.doctor import verdicts
 from z4j_otel.doctor.brain import build_hello, examine_brain, skip_brain
+from z4j_otel.doctor.conversation import Conversation
 from z4j_otel.errors import ConnectFailed, ConnectionLost
 from z4j_otel.findings import Verdict
 from z4j_otel.instrumentors.celery import CeleryAdapter
 from z4j_otel.testing import ManualClock, ScriptedBrain
-from z4j_otel.wire.frames import CommandPayload, Hello
+from z4j_otel.wire.frames import CommandPayload, Hello, HelloAck
 
 SECRET = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="
 CONFIG = AgentConfig(
@@ -28,6 +30,9 @@ CONFIG = AgentConfig(
     sources={"token": "environment Z4J_TOKEN", "hmac_secret": "environment Z4J_HMAC_SECRET"},
 )
 HELLO = Hello(agent_version="1", framework="bare", worker_id="doctor-x")
+
+
+ACK = HelloAck(agent_id="a", project_id="p", session_id="s")
 
 
 class Refusing:
@@ -268,6 +273,15 @@ def test_a_secret_is_refused_without_hello(monkeypatch):
     found = examine(silent(), hello=None, longpoll=wrong, monkeypatch=monkeypatch)
     assert found["hello"].verdict is Verdict.SKIP
     assert "export Z4J_HMAC_SECRET=" in found["signed_frame"].cure
+
+
+def test_a_stale_frame_is_thought_of_where_nobody_told_the_time(monkeypatch):
+    """It is refused with the same code."""
+    talk = Conversation(is_open=True, ack=ACK)
+    talk.failure = diagnose(ConnectionLost(4403), Phase(established=True))
+    line, cure, _ = verdicts.about_talk(CONFIG, talk)
+    assert "or this machine's clock is more than a minute off" in cure.message
+    assert line.verdict is Verdict.OK
 
 
 def test_without_hello_and_long_poll_the_secret_stays_unproven(monkeypatch):
