@@ -19,6 +19,7 @@ if TYPE_CHECKING:
         CeleryEngineAdapter,
         Z4JCeleryInstrumentor,
     )
+    from z4j_otel.task_policies import z4j_meta, z4j_task
 
 __all__ = [
     "Agent",
@@ -31,6 +32,8 @@ __all__ = [
     "Z4JSpanProcessor",
     "get_runtime",
     "install_agent",
+    "z4j_meta",
+    "z4j_task",
 ]
 
 __version__ = "0.1.0.dev0"
@@ -46,6 +49,8 @@ _HOMES = {
     "Z4JSpanProcessor": "exporter",
     "get_runtime": "agent.embedded",
     "install_agent": "agent.embedded",
+    "z4j_meta": "task_policies",
+    "z4j_task": "task_policies",
 }
 
 

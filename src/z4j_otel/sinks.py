@@ -2,8 +2,8 @@
 
 OpenTelemetry builds exporters and instrumentors by class name and without arguments, so
 they cannot be given their sink. They ask here. The agent layer fills the slot; where it
-has not been imported yet, the slot imports it by name. This is the only reference in the
-code base that points up the layers.
+has not been imported yet, the slot imports it by name. Only one other place
+points up the layers like this: where a task's policy asks the engines for the task.
 """
 
 from __future__ import annotations

@@ -1,9 +1,11 @@
-"""Time that passes only where a test waits."""
+"""Time that passes only where a test waits, and policies that last as long as a test."""
 
 from __future__ import annotations
 
 import pytest
 from tests.virtual_time import LoopClock, virtual_loop
+
+from z4j_otel.task_policies import finding
 
 
 @pytest.fixture
@@ -17,3 +19,12 @@ def loop():
 def clock(loop):
     """Return the virtual loop's clock."""
     return LoopClock(loop)
+
+
+@pytest.fixture
+def policies():
+    """Let a test declare policies; afterwards this process has none."""
+    yield finding
+    finding.in_use.clear()
+    finding._named.clear()
+    finding.forget_answers()

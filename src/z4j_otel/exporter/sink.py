@@ -13,10 +13,12 @@ from typing import Any, Protocol
 
 from z4j_otel.clock import Clock, SystemClock
 from z4j_otel.events import LifecycleRecord, SpanIds
+from z4j_otel.exporter.obedience import obey
 from z4j_otel.exporter.templates import EncodedIds, EventTemplate, encode_span, shape_of
 from z4j_otel.guard import note_failure
 from z4j_otel.ids import new_event_id_bytes
 from z4j_otel.redaction import Redactor
+from z4j_otel.task_policies.finding import in_use, policy_of
 from z4j_otel.translation import MAX_TASK_ID_CHARS, shared_data
 from z4j_otel.wire import canonical
 
@@ -91,13 +93,19 @@ class EventSink:
         """Records that came in since this object was made."""
         self.dropped = 0
         """Records that could not be encoded, or that the journal could not take."""
+        self.skipped = 0
+        """Records that their task's policy keeps from being told; no loss, so not in the ledger."""
 
     def emit(self, record: LifecycleRecord) -> None:
         """Take a record for good; never raises."""
         self.captured += 1
         try:
             try:
-                body = self.encode(record)
+                told = self._obeyed(record) if in_use else record
+                if told is None:
+                    self.skipped += 1
+                    return
+                body = self.encode(told)
             except Exception:
                 self.dropped += 1
                 self._journal.count_lost(UNENCODABLE)
@@ -117,6 +125,10 @@ class EventSink:
             call: Quick, and must not wait; None takes the last one back.
         """
         self._call = call
+
+    def _obeyed(self, record: LifecycleRecord) -> LifecycleRecord | None:
+        bound = policy_of(record.facts.task_name)
+        return record if bound is None else obey(bound, record, self._common.get("tags") or {})
 
     def encode(self, record: LifecycleRecord) -> bytes:
         """Return the canonical bytes of the record's event, redacted and bounded."""
@@ -155,6 +167,8 @@ class EventSink:
             if len(self._templates) >= _MAX_TEMPLATES:
                 self._templates.clear()
             shared = shared_data(record.facts, common=self._common, name=self._name)
+            if "tags" in keys:
+                shared.pop("tags", None)  # the details have the task's own besides
             template = self._templates[shape] = EventTemplate(record, keys, shared)
         return template.fill(record, self._event_id(), mono_ns, ids, details)
 

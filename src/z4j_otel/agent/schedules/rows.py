@@ -14,8 +14,10 @@ from typing import Any, Final
 
 from z4j_otel.errors import CommandRefused
 from z4j_otel.redaction import Redactor
+from z4j_otel.redaction.arguments import hide_arguments
 from z4j_otel.redaction.policy import MARKER, REDACTED
 from z4j_otel.schedules import Schedule, row_of
+from z4j_otel.task_policies import policy_of
 from z4j_otel.wire.schedules import digest
 
 __all__ = ["RowRedactor"]
@@ -53,8 +55,9 @@ class RowRedactor:
             key = schedule.source_key
             row["name"] = f"{row['name'][: _MAX_CHARS - len(key) - 3]} ({key})".strip()
         row["task_name"] = row["task_name"] or "unknown"
-        row["args"] = _list(self._redactor.redact(schedule.args))
-        row["kwargs"] = _object(self._redactor.redact(schedule.kwargs))
+        args, kwargs = _told_arguments(schedule)
+        row["args"] = _list(self._redactor.redact(args))
+        row["kwargs"] = _object(self._redactor.redact(kwargs))
         return row
 
     def unredacted(self, definition: Mapping[str, Any], current: Schedule | None) -> dict[str, Any]:
@@ -80,6 +83,14 @@ class RowRedactor:
                 )
             wanted[name] = value
         return wanted
+
+
+def _told_arguments(schedule: Schedule) -> tuple[Any, Any]:
+    """Return the arguments without what the policy of the schedule's task hides."""
+    bound = policy_of(schedule.task_name)
+    if bound is None:
+        return schedule.args, schedule.kwargs
+    return hide_arguments(bound, schedule.args, schedule.kwargs)
 
 
 def _list(value: Any) -> list[Any]:

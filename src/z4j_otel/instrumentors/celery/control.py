@@ -12,6 +12,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from z4j_otel.errors import AdapterError, CommandError, CommandRefused
+from z4j_otel.instrumentors.celery import policies
 from z4j_otel.instrumentors.celery.broker import broadcast
 from z4j_otel.instrumentors.celery.handle import CeleryHandle, log_unreadable
 from z4j_otel.instrumentors.celery.worker import Whereabouts
@@ -87,7 +88,7 @@ class TaskControl:
             for held in self._ask_workers(task_id).values():
                 if held in _HELD_STATES:
                     return _answer(task_id, _HELD_STATES[held])
-        exception = stored.exception
+        exception = policies.exception_of(stored)
         if stored.state == "REVOKED":
             exception = exception or "TaskRevokedError: revoked"
         # A state of the application's own is set from inside a running task.

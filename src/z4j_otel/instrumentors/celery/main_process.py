@@ -10,11 +10,12 @@ from typing import Any, Final
 
 from z4j_otel.events import Cause, EventKind, TaskFacts
 from z4j_otel.guard import guard, note_failure
-from z4j_otel.instrumentors.celery import extract, instances, upstream
+from z4j_otel.instrumentors.celery import extract, instances, policies, upstream
 from z4j_otel.instrumentors.celery.cancelled import CancelledRuns
 from z4j_otel.instrumentors.celery.exits import ChildExits
 from z4j_otel.instrumentors.celery.runs import RunCapture
 from z4j_otel.instrumentors.tracing import TaskTracer
+from z4j_otel.redaction import REDACTED
 from z4j_otel.sinks import current_host
 
 __all__ = ["MainProcessCapture"]
@@ -367,6 +368,8 @@ class MainProcessCapture:
         facts = extract.facts_of_headers(engine, headers, queue, worker)
         # The body was never decoded for a task that is not known; its text form is enough.
         received = {"args": headers.get("argsrepr"), "kwargs": headers.get("kwargsrepr")}
+        if policies.HIDDEN_HEADER in headers:
+            received = dict.fromkeys(received, REDACTED)
         span = extract.remote_span(headers)
         self._tracer.record(EventKind.TASK_RECEIVED, facts, received, span=span)
         failure = {

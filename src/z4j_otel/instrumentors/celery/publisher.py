@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 
 from z4j_otel.events import EventKind, SpanIds, TaskFacts
 from z4j_otel.guard import guard, note_failure
-from z4j_otel.instrumentors.celery import extract, instances, upstream
+from z4j_otel.instrumentors.celery import extract, instances, policies, upstream
 from z4j_otel.instrumentors.celery.beat_runs import name_schedule
 from z4j_otel.instrumentors.celery.runs import RunCapture
 from z4j_otel.instrumentors.tracing import (
@@ -16,6 +16,7 @@ from z4j_otel.instrumentors.tracing import (
     message_span_ids,
     span_ids_of_current,
 )
+from z4j_otel.task_policies import in_use
 
 __all__ = ["PublisherCapture"]
 
@@ -79,6 +80,8 @@ class PublisherCapture:
             if headers:
                 headers[extract.SENT_AT_HEADER] = self._tracer.now_ns()
                 name_schedule(headers)
+                if in_use and policies.hides_arguments(sender):
+                    headers[policies.HIDDEN_HEADER] = True
             queue = extract.queue_of_publish(exchange, routing_key, declare)
             engine = instances.name_of_publisher(self._tracer.engine)
             facts = extract.facts_of_headers(engine, told, queue)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from z4j_otel import z4j_task
 from z4j_otel.agent.schedules.rows import RowRedactor
 from z4j_otel.errors import CommandRefused
 from z4j_otel.redaction import RedactionPolicy, Redactor
@@ -70,3 +71,14 @@ def test_a_mixture_of_new_and_redacted_values_is_refused(definition):
         REDACT.unredacted(definition, schedule("k", kwargs={"password": "hunter2"}))
     with pytest.raises(CommandRefused):
         REDACT.unredacted(definition, None)
+
+
+def test_a_schedule_obeys_the_policy_of_its_task(policies, monkeypatch):
+    """What the task's policy hides is hidden in its schedules, and is no change when sent back."""
+    monkeypatch.setattr(policies, "finders", list)
+    z4j_task("shop.pay", redact=["card"])
+    current = schedule("k", task_name="shop.pay", kwargs={"card": "4111", "n": 1})
+    assert REDACT.row(current)["kwargs"] == {"card": "[REDACTED]", "n": 1}
+    assert REDACT.unredacted({"kwargs": {"card": "[REDACTED]", "n": 1}}, current) == {}
+    with pytest.raises(CommandRefused, match="stands for a value"):
+        REDACT.unredacted({"kwargs": {"card": "[REDACTED]", "n": 2}}, current)

@@ -4,6 +4,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from z4j_otel import z4j_task
 from z4j_otel.errors import AdapterError, CommandRefused
 from z4j_otel.instrumentors.celery.control import TaskControl
 from z4j_otel.instrumentors.celery.handle import CeleryHandle
@@ -195,3 +196,10 @@ def test_bad_ids_are_refused(action):
     """Both commands check the task's id."""
     with pytest.raises(CommandRefused, match="task_id"):
         getattr(World().control, action)({"task_id": "x" * 201})
+
+
+def test_a_reconciled_failure_obeys_policies(policies):
+    """A stored message may repeat what a policy hides; without the task's name nobody knows."""
+    z4j_task("shop.pay", redact=["card"])
+    world = World(rows=[{"status": "FAILURE", "result": ValueError("no 4111")}])
+    assert world.control.reconcile(TASK)["exception"] == "ValueError: [REDACTED]"

@@ -13,6 +13,7 @@ from celery.exceptions import Reject
 from celery.worker.control import Panel
 
 from z4j_otel.instrumentors.celery import instances
+from z4j_otel.instrumentors.celery.policies import HIDDEN_HEADER
 
 
 def failure(exception: BaseException) -> SimpleNamespace:
@@ -407,3 +408,13 @@ def test_an_end_that_celery_cannot_store_is_told(
         capture.main_process.around_failure(handling, request_of(), (failure(exception),), {})
     assert recorder.kinds() == kinds
     assert [recorder.last(kind).details.get("cause") for kind in kinds] == [cause] * len(kinds)
+
+
+def test_an_unknown_task_whose_sender_hides_arguments_tells_none(
+    capture: Any, recorder: Any
+) -> None:
+    """Its policy is with whoever has the task; its message says that there is one."""
+    headers = {"id": "t1", "task": "shop.nosuch", "argsrepr": "(1,)", HIDDEN_HEADER: True}
+    message = SimpleNamespace(headers=headers, delivery_info={})
+    capture.main_process.unknown(message=message, name="shop.nosuch", id="t1", sender=None)
+    assert recorder.last("received").details == {"args": "[REDACTED]", "kwargs": "[REDACTED]"}

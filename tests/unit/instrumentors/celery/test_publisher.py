@@ -15,8 +15,10 @@ from kombu.exceptions import EncodeError
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.trace import set_span_in_context
 
+from z4j_otel import z4j_task
 from z4j_otel.events import SpanIds
 from z4j_otel.instrumentors.celery import extract, instances
+from z4j_otel.instrumentors.celery.policies import HIDDEN_HEADER
 
 TRACEPARENT = "00-" + "a" * 32 + "-" + "b" * 16 + "-01"
 
@@ -263,3 +265,14 @@ def test_a_publish_within_another_hides_neither(app: Celery, recorder: Any) -> N
     finally:
         signals.before_task_publish.disconnect(receiver)
     assert [record.facts.task_name for record in recorder.records] == ["shop.inner", "shop.outer"]
+
+
+def test_a_message_says_that_its_task_hides_arguments(capture: Any, policies: Any) -> None:
+    """For workers that do not have the task; messages of other tasks say nothing."""
+    z4j_task("shop.add", redact=["x"])
+    hidden, plain = {"id": "t1", "task": "shop.add"}, {"id": "t2", "task": "celery.ping"}
+    z4j_task("celery.ping", tags=["x"])
+    for headers in (hidden, plain):
+        capture.publisher.before_publish(headers=headers, body=(), sender=headers["task"])
+    assert hidden[HIDDEN_HEADER] is True
+    assert HIDDEN_HEADER not in plain
