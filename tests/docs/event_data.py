@@ -14,7 +14,7 @@ COMMON = {
     "attempt": "0 for the first run, then counting retries",
     "pid": "the process that runs it, in a start and in the ends of runs that began",
     "environment": "`Z4J_ENVIRONMENT`",
-    "tags": "`Z4J_TAGS`, when set",
+    "tags": "`Z4J_TAGS` and those of the task's policy, when there are any",
     "trace_id": "trace of the span of this step, where there is one; 32 hexadecimal digits",
     "span_id": "the span itself; 16 hexadecimal digits",
     "reduced": "fields cut because the event did not fit the brain's largest frame, when any were",
@@ -22,6 +22,8 @@ COMMON = {
     "trace_sampled": "whether the trace is sampled, so that a tracing backend has it",
     "observed_at": "true time of an event that was moved to the next free second",
     "eager": "true for a task that ran where it was called (`task_always_eager`, `apply`)",
+    "expected_duration_ms": "what the task's policy says, when it does",
+    "deadline_ms": "what the task's policy says, when it does",
     "details_dropped": "why all other details are missing: the event was too large",
 }
 
@@ -33,7 +35,7 @@ _LINEAGE = {
     "group_id": "the group it belongs to",
     "eta": "when it may start, ISO 8601",
     "expires": "when it is no longer to start, ISO 8601",
-    "priority": "`low`, `normal`, `high` or `critical`, when a priority was given",
+    "priority": "`low`, `normal`, `high` or `critical`, when its message or policy has one",
 }
 _FAILURE = {
     "exception": "`Class: message`",

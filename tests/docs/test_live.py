@@ -24,7 +24,7 @@ RUNNABLE = [block for block in blocks("python") if block.is_run]
 RARE = {
     *("tags", "details_dropped", "eager", "synthesised", "redelivered", "worker_lost"),
     *("priority", "observed_at", "eta", "expires", "inferred", "shadow", "reduced"),
-    "schedule",
+    *("schedule", "expected_duration_ms", "deadline_ms"),
 }
 
 

@@ -55,6 +55,7 @@ class MainProcessCapture:
         self._runs = runs
         self.exits = ChildExits()
         self._cancelled = CancelledRuns(tracer)
+        policies.FINDER.in_hand = lambda: self._failing.request
 
     @property
     def _failing(self) -> _Failing:

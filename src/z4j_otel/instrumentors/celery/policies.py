@@ -14,7 +14,7 @@ from z4j_otel.redaction.occurrences import forms_of, without_occurrences
 from z4j_otel.redaction.policy import REDACTED
 from z4j_otel.task_policies import in_use, policy_of
 
-__all__ = ["FINDER", "HIDDEN_HEADER", "CeleryTasks", "exception_of", "hides_arguments"]
+__all__ = ["FINDER", "HIDDEN_HEADER", "CeleryTasks", "exception_of", "hides_arguments", "tells_of"]
 
 HIDDEN_HEADER: Final = "z4j_hidden"
 """Message header of a task whose policy hides arguments: for a worker without that task,
@@ -38,6 +38,10 @@ _CANVAS: Final = frozenset(
 class CeleryTasks:
     """Implements :class:`~z4j_otel.task_policies.TaskFinder` for all apps of this process."""
 
+    def __init__(self) -> None:
+        self.in_hand: Callable[[], Any] = lambda: None
+        """Returns the request whose failure is handled right here: Celery forgets it first."""
+
     def tasks(self, name: str) -> list[Any]:
         """Return the tasks of a name, of the app that is in use here first."""
         found = (registry.get(name) for registry in _registries())
@@ -59,7 +63,9 @@ class CeleryTasks:
                 if context.id == task_id:
                     return context.args, context.kwargs
         state = sys.modules.get("celery.worker.state")
-        request = None if state is None else state.requests.get(task_id)
+        request = self.in_hand()
+        if request is None or request.id != task_id:
+            request = None if state is None else state.requests.get(task_id)
         if request is None:
             return None
         return request.request_dict.get("args"), request.request_dict.get("kwargs")
@@ -72,6 +78,13 @@ def hides_arguments(name: Any) -> bool:
     """Whether a task of this process has a policy that hides arguments."""
     bound = policy_of(name) if in_use and type(name) is str else None
     return bound is not None and bound.policy.hides_arguments
+
+
+def tells_of(request: Any) -> bool:
+    """Whether a run is told at all, by a ``Request`` of this worker."""
+    # ``request.name`` may be one for the log.
+    bound = policy_of(str(request.request_dict.get("task"))) if in_use else None
+    return bound is None or bound.policy.tells_of(request.id)
 
 
 def exception_of(stored: StoredResult) -> str | None:

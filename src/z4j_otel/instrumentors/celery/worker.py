@@ -12,6 +12,8 @@ from contextlib import suppress
 from enum import Enum
 from typing import Any, Final
 
+from z4j_otel.instrumentors.celery.policies import tells_of
+
 __all__ = ["Whereabouts", "WorkerView"]
 
 _MAX_LISTED: Final = 1000
@@ -141,7 +143,8 @@ class WorkerView:
         state = self._controller.state
         # Walking the weak set while the consumer changes it would fail; a dict's values
         # are copied in one step.
-        running = [r for r in list(state.requests.values()) if r in state.active_requests]
+        requests = [r for r in list(state.requests.values()) if tells_of(r)]
+        running = [r for r in requests if r in state.active_requests]
         return [{"id": str(r.id), "name": str(r.name)} for r in running[:_MAX_LISTED]]
 
     def _stats(self) -> dict[str, Any]:

@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import json
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from celery import Celery, chord, group
+from celery.exceptions import Reject
 from tests.unit.exporter.test_sink import Journal
 
 from z4j_otel import z4j_task
 from z4j_otel.exporter.sink import EventSink
-from z4j_otel.instrumentors.celery.policies import FINDER, exception_of, hides_arguments
+from z4j_otel.instrumentors.celery.policies import (
+    FINDER,
+    exception_of,
+    hides_arguments,
+    tells_of,
+)
 from z4j_otel.instrumentors.celery.results import StoredResult
 from z4j_otel.redaction import REDACTED, Redactor
 from z4j_otel.task_policies import policy_of
@@ -201,3 +208,28 @@ def test_an_app_that_cannot_be_made_ready_hides_arguments(
     monkeypatch.setattr("celery._state._get_active_apps", lambda: 1 / 0)
     app.send_task("shop.pay", [CARD])
     assert live.data()["sent"]["args"] == [REDACTED]
+
+
+def test_a_failure_that_the_main_process_tells_obeys(
+    live: Live, capture: Any, app: Celery, pay: Any, request_of: Any
+) -> None:
+    """Celery has forgotten the request by then; who handles its failure has not."""
+    request = request_of(name="shop.pay", args=[CARD], kwargs={})
+    error = SimpleNamespace(exception=Reject(f"no {CARD}"))
+
+    def handle(*_args: Any) -> None:
+        capture.main_process.around_reject(lambda **_: None, request, (), {"requeue": False})
+
+    app.set_current()
+    capture.main_process.around_failure(handle, request, (error,), {})
+    assert live.data()["failed"]["exception"] == f"Reject: no {REDACTED}"
+    assert FINDER.in_hand() is None
+
+
+def test_a_worker_does_not_list_runs_that_are_not_told(
+    app: Celery, pay: Any, request_of: Any
+) -> None:
+    """Heartbeats have names and ids of running tasks."""
+    z4j_task("shop.hushed", skip=True)
+    assert tells_of(request_of(name="shop.pay"))
+    assert not tells_of(request_of(name="shop.hushed"))
