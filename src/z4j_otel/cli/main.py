@@ -29,6 +29,7 @@ SUBCOMMANDS: Final = {
     "status": "Show the agents of this machine, what waits, and what became of the rest.",
     "config": "Show every setting with its value and source, and what is wrong with them.",
     "doctor": "Say what is wrong with this installation, and what to type next.",
+    "redact": "Show what would leave of a value, and which rule took what.",
     "buffer": "Show, export or deliver what waits for the brain.",
     "version": "Print the versions that matter in a bug report.",
 }
