@@ -19,7 +19,8 @@ from z4j_otel.task_policies.finding import BoundPolicy, finders
 __all__ = ["obey"]
 
 _RESULT: Final = "result"
-_OTHER_TEXTS: Final = frozenset({"args", "kwargs", "parent_task_id", "root_task_id", "group_id"})
+_REPEATING: Final = (_RESULT, "exception", "traceback", "reason", "shadow")
+"""The details that hold what the application says; the others are words of ours, and ids."""
 _BEGINNINGS: Final = frozenset({EventKind.TASK_SENT, EventKind.TASK_RECEIVED})
 
 
@@ -60,7 +61,7 @@ def _hide(details: dict[str, Any], bound: BoundPolicy, name: str, task_id: str) 
     for key, value in zip(("args", "kwargs"), told, strict=True):
         if key in details:
             details[key] = value
-    others = [key for key, value in details.items() if _may_repeat(key, value)]
+    others = [key for key in _REPEATING if key in details]
     if not others:
         return
     if args is None and kwargs is None:
@@ -71,10 +72,6 @@ def _hide(details: dict[str, Any], bound: BoundPolicy, name: str, task_id: str) 
     forms = forms_of(hidden)
     for key in others:
         details[key] = without_occurrences(details[key], forms)
-
-
-def _may_repeat(key: str, value: Any) -> bool:
-    return key == _RESULT or (type(value) is str and key not in _OTHER_TEXTS)
 
 
 @guard("a look at the arguments of a run")

@@ -91,6 +91,14 @@ def test_hidden_values_are_hidden_where_the_task_repeats_them(declare, kind, key
     assert Gate().tell(kind, {key: "amount 5"})[key] == "amount 5"
 
 
+def test_our_own_words_stay(declare):
+    """The brain reads them, whatever a task was given."""
+    declare(redact=["card"])
+    details = {"args": ["exception", "ValueError"], "cause": "exception", "exception": "ValueError"}
+    data = Gate().tell(EventKind.TASK_FAILED, {**details, "exception_type": "ValueError"})
+    assert (data["cause"], data["exception_type"]) == ("exception", "ValueError")
+
+
 def test_what_an_event_says_itself_is_enough(declare):
     """A revoked task has arguments and never ran."""
     declare(keep=["amount"])

@@ -159,6 +159,7 @@ def test_signatures_inside_the_engines_own_tasks_obey_their_policies():
     assert args[1]["kwargs"] == {"card": REDACTED, "amount": 5}
     assert kwargs["callback"]["kwargs"] == {"card": REDACTED}
     assert kwargs["other"]["kwargs"] == {"x": 2}
+    assert hide(None, "{'callback': 1}", of=None, is_canvas=True) == (None, "{'callback': 1}")
 
 
 @pytest.mark.usefixtures("without_engine")

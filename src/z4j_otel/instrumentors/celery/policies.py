@@ -117,7 +117,8 @@ def _registries() -> list[Mapping[str, Any]]:
     try:
         in_hand = instances.publishing_app.get() or instances.app_of_process()
         apps = [in_hand, *(app for app in _state._get_active_apps() if app is not in_hand)]  # noqa: SLF001 -- Celery has no public list
-        return [app.tasks if app is in_hand or app.finalized else app._tasks for app in apps]  # noqa: SLF001 -- see above
+        # A finished app's own registry: the public one takes a lock.
+        return [app._tasks if app.finalized or app is not in_hand else app.tasks for app in apps]  # noqa: SLF001 -- see above
     except Exception as error:  # noqa: BLE001 -- an app that cannot be made ready
         note_failure("look at the tasks of this process", error)
         return []

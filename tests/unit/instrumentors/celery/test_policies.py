@@ -233,3 +233,25 @@ def test_a_worker_does_not_list_runs_that_are_not_told(
     z4j_task("shop.hushed", skip=True)
     assert tells_of(request_of(name="shop.pay"))
     assert not tells_of(request_of(name="shop.hushed"))
+
+
+@pytest.mark.parametrize("options", [{}, {"autoretry_for": (OSError,)}])
+@pytest.mark.parametrize("is_bound", [True, False])
+def test_arguments_have_the_names_that_the_caller_sees(
+    app: Celery, options: dict[str, Any], is_bound: bool
+) -> None:
+    """``self`` is none of them, whatever Celery wraps the function in."""
+
+    def bound(self: Any, card: str) -> None:
+        """Take a card."""
+
+    def plain(card: str) -> None:
+        """Take a card."""
+
+    function = z4j_task(redact=["card"])(bound if is_bound else plain)
+    task = app.task(function, name="shop.named", bind=is_bound, **options)
+    assert task.name in app.tasks
+    found = policy_of("shop.named")
+    assert found is not None
+    assert found.parameters is not None
+    assert found.parameters.by_place == ("card",)
