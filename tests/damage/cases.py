@@ -13,7 +13,7 @@ from pathlib import Path
 from z4j_otel.buffer.base import EntryKind
 from z4j_otel.journal.format import HEADER_BYTES
 
-from .disks import Damage, write
+from .disks import Damage, keeping_inodes, write
 from .life import ACTIVE, BUFFER, JOURNAL, Life
 from .making import Made, make
 
@@ -64,7 +64,8 @@ def scenes() -> Iterator[tuple[Path, dict[str, Made]]]:
             made[name] = make(Path(folder) / name, is_killed=name == "killed")
         logger.setLevel(logging.CRITICAL)
         try:
-            yield Path(folder) / "again", made
+            with keeping_inodes():
+                yield Path(folder) / "again", made
         finally:
             logger.setLevel(level)
 

@@ -327,5 +327,5 @@ def _added(known: Mapping[str, int], more: Mapping[str, int]) -> dict[str, int]:
 def _decode(body: bytes, kind: type[_T]) -> _T:
     try:
         return msgspec.json.decode(body, type=kind)
-    except msgspec.DecodeError:
+    except (ValueError, RecursionError):
         return kind()

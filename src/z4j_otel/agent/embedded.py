@@ -28,7 +28,7 @@ def install_agent(
 
     Returns at once; the agent connects by itself, on a thread or in a process of its own
     (``agent_host``). In a Celery worker it starts when the pool is there. A second call with
-    the same settings returns the agent that runs.
+    the same settings and engines returns the agent that runs.
 
     Args:
         engines: Adapters of the engines to serve, for example ``CeleryEngineAdapter(app)``;
@@ -40,7 +40,8 @@ def install_agent(
         The agent; None where ``Z4J_DISABLED`` says so or another z4j agent is active.
 
     Raises:
-        ConfigError: A setting is wrong or missing, or an agent with others is active.
+        ConfigError: A setting is wrong or missing, or an agent with others is active, or
+            one that does not serve these engines.
         EngineUnavailable: An engine named in the settings is not installed.
     """
     adapters = list(engines or ())
@@ -48,6 +49,7 @@ def install_agent(
     config = host.configure(settings)
     if config is None:
         return None
+    _check_served(host.agent, adapters)
     # Here, not with the agent: pool children have none, and name their events alike.
     attach_all(adapters)
     _instrument(tuple(adapter.name for adapter in adapters) or config.engines)
@@ -57,6 +59,15 @@ def install_agent(
 def get_runtime() -> RunningAgent | None:
     """Return the agent that runs in this process, or None."""
     return process_host().agent
+
+
+def _check_served(agent: RunningAgent | None, adapters: Iterable[EngineAdapter]) -> None:
+    """Refuse engines that the agent which runs would not serve, instead of dropping them."""
+    served = agent.status()["engines"] if agent is not None else ()
+    for adapter in adapters:
+        if agent is not None and adapter.name not in served:
+            text = f"an agent without engine {adapter.name!r} is active in this process;"
+            raise ConfigError("engines", "install_agent", f"{text} give it all engines at once")
 
 
 def _instrument(names: tuple[str, ...]) -> None:

@@ -10,6 +10,7 @@ far as the buffer has it on disk, or nothing is left in its memory.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import NamedTuple
 
 from z4j_otel.agent.arbiter import Arbiter
@@ -131,8 +132,10 @@ class JournalImporter:
             self._read_to = None
         elif not self._buffer.stats().unsaved:
             # The disk is full, perhaps of this journal: what is delivered makes room, down
-            # to the segment that is being written.
-            self._reader.retire(self._read_to)
+            # to the segment that is being written. Where that fails the buffer has told why,
+            # and it is tried again.
+            with suppress(OSError):
+                self._reader.retire(self._read_to)
 
     def settle(self, now_ns: int, *, is_final: bool = False) -> None:
         """Count as lost what has been missing for long, or at once when nobody writes."""

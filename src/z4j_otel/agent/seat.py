@@ -7,15 +7,24 @@ are guests need neither.
 from __future__ import annotations
 
 import contextlib
+import errno
 import logging
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from z4j_otel.buffer.files import AgentFiles, find_served, is_owner_alive
-from z4j_otel.buffer.home import possible_homes, replace_home, resolve_home
+from z4j_otel.buffer.foreign import is_no_directory_of_ours
+from z4j_otel.buffer.home import (
+    clamp_buffer_path,
+    make_private,
+    possible_homes,
+    replace_home,
+    resolve_home,
+)
 from z4j_otel.config import AgentConfig
 from z4j_otel.exporter.sink import EventSink
 from z4j_otel.journal.writer import JournalWriter
@@ -51,12 +60,15 @@ class Seat:
             OSError: Not even the stand-in takes them.
         """
         home, pid, deployment = home_of(config), os.getpid(), config.deployment
+        path = _buffer_path(config)
         try:
-            files = AgentFiles.claim(home, pid, deployment, buffer_path=config.buffer_path)
+            if path is not None:
+                make_private(path.parent)
+            files = AgentFiles.claim(home, pid, deployment, buffer_path=path)
         except OSError as error:
-            if home == possible_homes(os.environ)[1]:
+            if home == possible_homes(os.environ)[1] and path is None:
                 raise  # it is the stand-in
-            place = home if config.buffer_path is None else config.buffer_path.parent
+            place = home if path is None else path.parent
             stand_in = replace_home(place, error.strerror or str(error), os.environ)
             files = AgentFiles.claim(stand_in, pid, deployment)
         return cls.of_files(config, files)
@@ -70,7 +82,8 @@ class Seat:
     @classmethod
     def guest_of(cls, journal_dir: Path, config: AgentConfig) -> Seat | None:
         """Join a living owner's journal; None when its owner is gone."""
-        if not is_owner_alive(journal_dir):
+        # The path comes from the environment.
+        if is_no_directory_of_ours(journal_dir) or not is_owner_alive(journal_dir):
             return None
         journal = _writer(config, journal_dir)
         return cls(config, journal_dir, journal, _gate(config, journal))
@@ -124,8 +137,21 @@ def _tell_of_missing_rules() -> None:
 
 def home_of(config: AgentConfig) -> Path:
     """Return the directory of this machine's agents."""
-    environ = {**os.environ, "Z4J_HOME": str(config.home)} if config.home else os.environ
-    return resolve_home(environ)
+    return resolve_home(_environ_of(config))
+
+
+def _environ_of(config: AgentConfig) -> Mapping[str, str]:
+    return {**os.environ, "Z4J_HOME": str(config.home)} if config.home else os.environ
+
+
+def _buffer_path(config: AgentConfig) -> Path | None:
+    """Return where an explicit buffer lies, looked at again: a link may have changed since."""
+    if config.buffer_path is None:
+        return None
+    path = clamp_buffer_path(config.buffer_path, _environ_of(config))
+    if path is None:
+        raise PermissionError(errno.EPERM, "buffer_path leads out of Z4J_HOME")
+    return path
 
 
 def _writer(config: AgentConfig, journal_dir: Path) -> JournalWriter:
@@ -151,7 +177,7 @@ class _Succession:
         """Return a journal that exists; raises ``OSError`` when none can be made."""
         if self._journal_dir is not None and _made_again(self._journal_dir):
             return self._journal_dir
-        self._home.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_private(self._home)
         found = find_served(self._home, self._deployment)
         if found is None:
             files = AgentFiles.claim(self._home, os.getpid(), self._deployment)
@@ -166,6 +192,8 @@ def _made_again(journal_dir: Path) -> bool:
     if not is_owner_alive(journal_dir):
         return False
     journal_dir.mkdir(mode=0o700, exist_ok=True)
+    if is_no_directory_of_ours(journal_dir):
+        return False
     # Whoever retires a dead agent's files holds their lock, too, and the journal goes first.
     # If the lock is still there now, its removal is yet to come and will find the journal.
     if is_owner_alive(journal_dir):

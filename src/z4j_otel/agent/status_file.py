@@ -17,8 +17,11 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
+import msgspec
+
 from z4j_otel.buffer import names
-from z4j_otel.clock import Clock, iso_utc
+from z4j_otel.clock import Clock, iso_utc, parse_iso_ns
+from z4j_otel.disk import open_own
 
 __all__ = ["STATUS_FORMAT", "StatusFile", "read_status"]
 
@@ -31,6 +34,41 @@ _VOLATILE: Final = frozenset(
     {"next_attempt_in_s", "clock_offset_s", "connected_for_s", "oldest_age_s", "ago_s"}
 )
 """What changes with time alone: no news, and old when it is read."""
+
+
+class _Buffer(msgspec.Struct):
+    entries: int = 0
+    bytes: int = 0
+    oldest_ns: int | None = None
+
+
+class _Process(msgspec.Struct):
+    process: str
+    captured: int
+    imported: int
+    missing: int
+    dropped: dict[str, int]
+
+
+class _Ledger(msgspec.Struct):
+    closes: bool = True
+    unaccounted: int = 0
+
+
+class _Error(msgspec.Struct):
+    at: str
+    text: str
+
+
+class _Shape(msgspec.Struct):
+    """What readers rely on, where it is there; anything may lie under the file's name."""
+
+    state: str = "starting"
+    buffer: _Buffer | None = None
+    processes: list[_Process] = []
+    ledger: _Ledger | None = None
+    last_error: _Error | None = None
+    capabilities: dict[str, list[str]] = {}
 
 
 class StatusFile:
@@ -77,12 +115,12 @@ class StatusFile:
         return True
 
     def _replace(self, content: bytes) -> None:
-        # One name, whoever writes: what a killed one leaves is written over, or removed with
-        # the files.
+        # One name, whoever writes: what a killed one leaves, or somebody planted, goes first.
         draft = names.beside(self._path, names.NEW)
-        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW
+        draft.unlink(missing_ok=True)
         try:
-            with os.fdopen(os.open(draft, flags, 0o600), "wb") as file:
+            fd = open_own(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
+            with os.fdopen(fd, "wb") as file:
                 file.write(content)
             draft.replace(self._path)
         except OSError:
@@ -111,11 +149,15 @@ def _dated(error: Mapping[str, Any] | None, now_ns: int) -> dict[str, Any] | Non
 def read_status(path: Path) -> dict[str, Any] | None:
     """Return what an agent showed last; None when it showed nothing that can be read."""
     try:
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
-        with os.fdopen(fd, "rb") as file:
+        with os.fdopen(open_own(path, os.O_RDONLY), "rb") as file:
             status = json.loads(file.read(_MAX_BYTES))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return None
     if not isinstance(status, dict) or status.get("format") != STATUS_FORMAT:
+        return None
+    try:
+        msgspec.convert(status, _Shape)
+        parse_iso_ns(str(status.get("started_at", status["written_at"])))
+    except (KeyError, ValueError, OverflowError, RecursionError):
         return None
     return status

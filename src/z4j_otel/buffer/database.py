@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import sqlite3
-import stat
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from z4j_otel.buffer import stories
-from z4j_otel.disk import DISK, Disk
+from z4j_otel.buffer.names import SQLITES, beside
+from z4j_otel.disk import DISK, Disk, open_own, what_is_wrong_with
 from z4j_otel.errors import BufferCorrupt, BufferError_, BufferFull
 
 __all__ = [
@@ -36,8 +37,8 @@ UNREADABLE = (sqlite3.Error, ValueError, TypeError, OverflowError)
 """What reading a damaged database raises: Python cannot even decode some of SQLite's texts."""
 Connect = Callable[..., sqlite3.Connection]
 """Opens a database as :func:`sqlite3.connect` does."""
+_NOT_OURS = frozenset({errno.EINVAL, errno.EMLINK})
 _SCHEMA = Path(__file__).with_name("schema.sql")
-_OPEN_FLAGS = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
 _PRAGMAS = (
     "PRAGMA page_size=4096",
     "PRAGMA journal_mode=WAL",
@@ -94,19 +95,37 @@ def make_file(path: Path, *, disk: Disk = DISK) -> bool:
         Whether there is anything in it.
 
     Raises:
-        BufferCorrupt: It is something else than a file.
+        BufferCorrupt: It, or what SQLite keeps beside it, is something else than a file of
+            ours.
         BufferError_: It cannot be opened or made; links are not followed.
     """
     try:
         # SQLite would make it readable for others; its companions take the same mode.
-        fd = disk.open(path, _OPEN_FLAGS, 0o600)
-        status = disk.fstat(fd)
+        fd = open_own(path, os.O_RDWR | os.O_CREAT, disk=disk)
+        size_bytes = disk.fstat(fd).st_size
         disk.close(fd)
     except OSError as error:
+        if error.errno in _NOT_OURS:
+            raise BufferCorrupt(str(path), str(error.strerror)) from error
         raise BufferError_(f"buffer {path} cannot be opened: {error}") from error
-    if not stat.S_ISREG(status.st_mode):
-        raise BufferCorrupt(str(path), "not a file")
-    return status.st_size > 0
+    if problem := _stranger_beside(path):
+        raise BufferCorrupt(str(path), problem)
+    return size_bytes > 0
+
+
+def _stranger_beside(path: Path) -> str:
+    """Return what has the name of one of SQLite's own files, which it opens by itself."""
+    return next(filter(None, (_stranger_at(beside(path, suffix)) for suffix in SQLITES)), "")
+
+
+def _stranger_at(path: Path) -> str:
+    """Return what there is in the place of a file of ours; nothing if there is none."""
+    # Not by opening it: closing would end the locks that SQLite holds in this process.
+    try:
+        problem = what_is_wrong_with(path.lstat())[1]
+    except OSError:
+        return ""
+    return f"{path.name} is {problem}" if problem else ""
 
 
 def check_schema(connection: sqlite3.Connection, path: Path) -> None:
@@ -127,6 +146,8 @@ def read_only(path: Path, connect: Connect = sqlite3.connect) -> sqlite3.Connect
     Raises:
         sqlite3.Error: It cannot be opened. Damage shows when it is read.
     """
+    if problem := _stranger_at(path) or _stranger_beside(path):
+        raise sqlite3.OperationalError(problem)
     connection: sqlite3.Connection = connect(
         f"{path.absolute().as_uri()}?mode=ro", uri=True, isolation_level=None
     )

@@ -50,27 +50,24 @@ from z4j_otel.buffer.foreign import (
     is_no_directory_of_ours,
     put_aside,
     remove_journal,
-    tell_of_links,
+    tell_of_strangers,
 )
-from z4j_otel.buffer.home import clamp_buffer_path, resolve_home
+from z4j_otel.disk import open_own
 from z4j_otel.forks import call_in_child
 from z4j_otel.ids import BootId, new_boot_id
 
 __all__ = [
     "AgentFiles",
-    "clamp_buffer_path",
     "exists",
     "find_abandoned",
     "find_served",
     "is_owner_alive",
     "look_at",
-    "resolve_home",
 ]
 
 _OUR_SUFFIXES = (".lock", ".journal", ".status")
 _RECORD_BYTES = 4096
 _MOST_NAMES = 1000
-_OPEN_FLAGS = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW
 _CLOSED = -1
 
 
@@ -121,7 +118,7 @@ class AgentFiles:
         Names of dead agents count as taken: :func:`find_abandoned` is the way to them.
 
         Args:
-            home: From :func:`resolve_home`.
+            home: From ``buffer.home.resolve_home``.
             pid: Of the agent's process.
             deployment: Name of those who may adopt one another's files; no secret. It may
                 have several parts with dots between them: sharing one of them is enough.
@@ -135,12 +132,14 @@ class AgentFiles:
         suffix = ".sqlite" if first.suffix in _OUR_SUFFIXES else first.suffix
         record = _Record(deployment, pid, new_boot_id(), suffix)
         stems = (first.stem, *(f"{first.stem}-{number}" for number in range(1, _MOST_NAMES)))
+        is_told = False
         for stem in stems:
             lock_path = first.with_name(f"{stem}.lock")
             fd = _claim_name(lock_path, record)
             if fd is not None:
                 return cls(lock_path, fd, record)
-            tell_of_links(lock_path.with_suffix(each) for each in (suffix, *_OUR_SUFFIXES))
+            beside = [lock_path.with_suffix(each) for each in (suffix, *_OUR_SUFFIXES)]
+            is_told = is_told or tell_of_strangers(beside)
         raise FileExistsError(errno.EEXIST, "every name is taken", str(first))
 
     @classmethod
@@ -190,7 +189,7 @@ class AgentFiles:
 
     def _leave_again(self) -> None:
         """Put a lock file beside a journal that came back, so that it will be adopted."""
-        fd = os.open(self.lock_path, _OPEN_FLAGS | os.O_CREAT, 0o600)
+        fd = open_own(self.lock_path, os.O_RDWR | os.O_CREAT)
         with _closing_on_error(fd):
             _write_record(fd, self._record)
         os.close(fd)
@@ -211,7 +210,7 @@ class AgentFiles:
 def is_owner_alive(journal_dir: Path) -> bool:
     """Tell whether the agent that reads a journal is there. Any process may ask."""
     try:
-        fd = os.open(journal_dir.with_suffix(".lock"), os.O_RDONLY | os.O_CLOEXEC)
+        fd = open_own(journal_dir.with_suffix(".lock"), os.O_RDONLY)
     except OSError:
         return False
     try:
@@ -300,7 +299,7 @@ def _lock(path: Path, *, is_new: bool) -> int | None:
     """Return a descriptor that owns a lock file, or None when somebody else does."""
     while True:
         try:
-            fd = os.open(path, _OPEN_FLAGS | (os.O_CREAT if is_new else 0), 0o600)
+            fd = open_own(path, os.O_RDWR | (os.O_CREAT if is_new else 0))
         except OSError:
             if is_new and not os.path.lexists(path):
                 raise
@@ -329,7 +328,8 @@ def _is_free(lock_path: Path, fd: int, suffix: str) -> bool:
     if os.fstat(fd).st_size:
         return False
     journal_dir = lock_path.with_suffix(".journal")
-    if os.path.lexists(lock_path.with_suffix(suffix)) or is_no_directory_of_ours(journal_dir):
+    database = names.all_of(lock_path.with_suffix(suffix))
+    if any(map(os.path.lexists, database)) or is_no_directory_of_ours(journal_dir):
         lock_path.unlink()  # made by us a moment ago, beside another program's files
         return False
     return True
@@ -343,13 +343,11 @@ def _are_one(known: str, wanted: str) -> bool:
 def look_at(lock_path: Path) -> _Record | None:
     """Read a lock file of ours without owning it; None for what is none, or not this user's."""
     try:
-        fd = os.open(lock_path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+        fd = open_own(lock_path, os.O_RDONLY)
     except OSError:
         return None
     try:
-        return _read_record(fd) if os.fstat(fd).st_uid == os.geteuid() else None
-    except IsADirectoryError:
-        return None
+        return _read_record(fd)
     finally:
         os.close(fd)
 
@@ -357,7 +355,7 @@ def look_at(lock_path: Path) -> _Record | None:
 def _read_record(fd: int) -> _Record | None:
     try:
         return msgspec.json.decode(os.pread(fd, _RECORD_BYTES, 0), type=_Record)
-    except msgspec.DecodeError:
+    except (ValueError, RecursionError):
         return None
 
 

@@ -82,5 +82,5 @@ def _read_passed(connection: sqlite3.Connection) -> Passed | None:
     try:
         row = connection.execute("SELECT body FROM accounts WHERE owner = 'buffer'").fetchone()
         return None if row is None else msgspec.json.decode(row[0], type=Passed)
-    except (sqlite3.OperationalError, msgspec.DecodeError):
+    except (sqlite3.OperationalError, ValueError, RecursionError):
         return None

@@ -8,12 +8,12 @@ ours already, the thing is moved aside.
 from __future__ import annotations
 
 import logging
-import os
-import stat
 from collections.abc import Iterable
 from pathlib import Path
 
-__all__ = ["is_no_directory_of_ours", "put_aside", "remove_journal", "tell_of_links"]
+from z4j_otel.disk import is_own_directory, what_is_wrong_with
+
+__all__ = ["is_no_directory_of_ours", "put_aside", "remove_journal", "tell_of_strangers"]
 
 _log = logging.getLogger(__name__)
 
@@ -24,10 +24,9 @@ _SEGMENTS = "*.log"
 def is_no_directory_of_ours(path: Path) -> bool:
     """Whether there is something else than a directory of this user's; a link is."""
     try:
-        status = path.lstat()
+        return not is_own_directory(path)
     except FileNotFoundError:
         return False
-    return not stat.S_ISDIR(status.st_mode) or status.st_uid != os.geteuid()
 
 
 def put_aside(path: Path) -> None:
@@ -46,16 +45,28 @@ def put_aside(path: Path) -> None:
     )
 
 
-def tell_of_links(paths: Iterable[Path]) -> None:
-    """Tell of links in the place of our files, for which another name was taken."""
+def tell_of_strangers(paths: Iterable[Path]) -> bool:
+    """Tell of what lies in the place of our files, for which another name was taken.
+
+    Returns:
+        Whether there was any such thing: one line is enough.
+    """
     for path in paths:
-        if path.is_symlink():
+        try:
+            status = path.lstat()
+        except OSError:
+            continue
+        problem = what_is_wrong_with(status)[1]
+        if problem and not is_own_directory(path):
             _log.warning(
-                "%s is a link, which z4j-otel does not follow; it uses another name: look who "
-                "put it there, then delete it",
+                "%s is %s and z4j-otel leaves it alone; it uses another name: look who put it "
+                "there, then delete it",
                 path,
-                extra={"action": "link_passed_over"},
+                problem,
+                extra={"action": "stranger_passed_over"},
             )
+            return True
+    return False
 
 
 def remove_journal(directory: Path) -> bool:

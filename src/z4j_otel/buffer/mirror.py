@@ -53,5 +53,5 @@ def read_mirror(data: bytes) -> Mirror | None:
         return Mirror(state, None)
     try:
         return Mirror(state, msgspec.msgpack.decode(row.body, type=dict[str, bytes]))
-    except msgspec.DecodeError:
+    except (ValueError, RecursionError):
         return Mirror(state, None)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-__all__ = ["COMPANIONS", "NEW", "all_of", "aside_of", "beside", "log_of", "mirror_of"]
+__all__ = ["COMPANIONS", "NEW", "SQLITES", "all_of", "aside_of", "beside", "log_of", "mirror_of"]
 
-COMPANIONS = ("-wal", "-shm", "-journal", "-state")
-"""Suffixes of SQLite's own files, and of the second copy of the buffer's state."""
+SQLITES = ("-wal", "-shm", "-journal")
+"""Suffixes of SQLite's own files."""
+COMPANIONS = (*SQLITES, "-state")
+"""The same, and that of the second copy of the buffer's state."""
 NEW = ".new"
 """Suffix of a file that is to take another one's place."""
 _ASIDE = ".corrupt-1"

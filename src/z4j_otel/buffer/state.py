@@ -181,7 +181,7 @@ class State:
             return None
         try:
             stored = msgspec.msgpack.decode(row.body, type=_Stored)
-        except msgspec.DecodeError:
+        except (ValueError, RecursionError):
             return None
         state = cls()
         state.generation = row.sequence

@@ -24,12 +24,13 @@ from z4j_otel.buffer.database import (
     reason_of,
     transaction,
 )
+from z4j_otel.buffer.home import make_private
 from z4j_otel.buffer.mirror import MIRROR_BYTES, Mirror, read_mirror, write_mirror
 from z4j_otel.buffer.names import aside_of, log_of, mirror_of
 from z4j_otel.buffer.rebuilding import Rebuilder
 from z4j_otel.buffer.state import State
 from z4j_otel.buffer.unsaved import Unsaved
-from z4j_otel.disk import Disk
+from z4j_otel.disk import Disk, open_own
 from z4j_otel.errors import BufferCorrupt, BufferError_
 
 __all__ = ["TRIM_EVERY", "Store"]
@@ -37,7 +38,6 @@ __all__ = ["TRIM_EVERY", "Store"]
 _log = logging.getLogger(__name__)
 
 _PAGE_BYTES = 4096
-_MIRROR_FLAGS = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
 TRIM_EVERY = 5_000
 """Stories stored between two looks at how many there are: so many more may be there."""
 _CLOSED = -1
@@ -114,7 +114,7 @@ class Store:
         assert self.connection is not None
         old, rows = self.connection, statements.intact_rows(self.connection)
         try:
-            self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            make_private(self.path.parent)
             self._rebuilder.rebuild(known, rows=rows, old=old, release=self.close)
             state = self._open()
         except (OSError, *UNREADABLE) as error:
@@ -237,7 +237,7 @@ class Store:
         """Open the copy of state and accounts, and return what it says."""
         path = mirror_of(self.path)
         try:
-            self._mirror_fd = self._disk.open(path, _MIRROR_FLAGS, 0o600)
+            self._mirror_fd = open_own(path, os.O_RDWR | os.O_CREAT, disk=self._disk)
             return read_mirror(self._disk.read_at(self._mirror_fd, MIRROR_BYTES, 0))
         except OSError:
             # A link or a directory in its place, or no room: the database has the state, too.

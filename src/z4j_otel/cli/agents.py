@@ -120,7 +120,7 @@ def _waiting(files: FilesSeen, status: Mapping[str, Any]) -> WaitingSums:
     """Return what waits: as a living agent told it last, or counted now."""
     told = status.get("buffer")
     if files.is_alive and isinstance(told, dict):
-        return WaitingSums(told["entries"], told["bytes"], told["oldest_ns"])
+        return WaitingSums(told.get("entries", 0), told.get("bytes", 0), told.get("oldest_ns"))
     return sum_waiting(files.buffer_path)
 
 
@@ -129,12 +129,14 @@ def _problems_of_living(files: FilesSeen, status: Mapping[str, Any], now_ns: int
     if silent_s > _SILENT_S:
         yield f"it has given no sign of life for {age_of(silent_s)}: is its process stopped?"
     if status:
-        started_s = (now_ns - parse_iso_ns(status["started_at"])) / _NS
-        if status["state"] != "connected" and (status.get("problem") or started_s > _STARTING_S):
-            yield status.get("problem") or f"it is {status['state']}, not connected"
+        started_s = (now_ns - parse_iso_ns(status.get("started_at", status["written_at"]))) / _NS
+        state = status.get("state", "starting")
+        if state != "connected" and (status.get("problem") or started_s > _STARTING_S):
+            yield status.get("problem") or f"it is {state}, not connected"
         ledger = status.get("ledger") or {}
         if not ledger.get("closes", True):
-            yield f"{ledger['unaccounted']} events are unaccounted for; please report this"
+            count = ledger.get("unaccounted", "some")
+            yield f"{count} events are unaccounted for; please report this"
 
 
 def _problems_of_dead(

@@ -14,6 +14,7 @@ from typing import IO, Any
 import click
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from z4j_otel.buffer.base import EntryKind
 from z4j_otel.buffer.census import FilesSeen, WaitingEntry, find_files, waiting_in
@@ -52,6 +53,7 @@ def command() -> None:
 @command.command("show")
 @_HOME
 @_AGENT
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @click.option(
     "--limit",
     type=click.IntRange(1),
@@ -59,30 +61,53 @@ def command() -> None:
     show_default=True,
     help="Most entries to show of each agent, oldest first.",
 )
-def show(*, home: Path | None, agent: str | None, limit: int) -> None:
+def show(*, home: Path | None, agent: str | None, as_json: bool, limit: int) -> None:
     """List what waits, oldest first.
 
     \b
     Examples:
       z4j-otel buffer show
       z4j-otel buffer show --agent buffer-4711 --limit 100
+      z4j-otel buffer show --json | jq '.waiting[].what'
 
     Exit codes: 0 shown, 1 a buffer cannot be read, 2 there is no such agent.
     """  # noqa: D301 -- \b is click's mark for lines to keep
+    now_ns = SystemClock().now_ns()
+    waiting = [
+        _described(files.name, entry, now_ns)
+        for files in _chosen(home, agent)
+        for entry in itertools.islice(waiting_in(files.buffer_path), limit)
+    ]
+    if as_json:
+        click.echo(json.dumps({"waiting": waiting}))
+    elif waiting:
+        Console(highlight=False).print(_table_of(waiting))
+    else:
+        click.echo("nothing waits")
+
+
+def _described(agent: str, entry: WaitingEntry, now_ns: int) -> dict[str, Any]:
+    what, task, number = _told(entry)
+    return {
+        "agent": agent,
+        "age_s": max(0, now_ns - entry.stored_ns) / _NS,
+        "what": what,
+        "task": task,
+        "id": number,
+        "bytes": len(entry.body),
+    }
+
+
+def _table_of(waiting: list[dict[str, Any]]) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold")
     for name in ("agent", "age", "what", "task", "id"):
         table.add_column(name, overflow="fold")
     table.add_column("size", justify="right")
-    now_ns = SystemClock().now_ns()
-    for files in _chosen(home, agent):
-        for entry in itertools.islice(waiting_in(files.buffer_path), limit):
-            age_s = max(0, now_ns - entry.stored_ns) / _NS
-            row = (files.name, age_of(age_s), *_told(entry), size_of(len(entry.body)))
-            table.add_row(*row)
-    if table.row_count:
-        Console(highlight=False, markup=False).print(table)
-    else:
-        click.echo("nothing waits")
+    for each in waiting:
+        names = [Text(each[name]) for name in ("what", "task", "id")]
+        age, size = age_of(each["age_s"]), size_of(each["bytes"])
+        table.add_row(Text(each["agent"]), age, *names, size)
+    return table
 
 
 @command.command("export")
@@ -152,7 +177,7 @@ def _told(entry: WaitingEntry) -> tuple[str, str, str]:
             return "command result", "", str(body["command_id"])
         name = (body.get("data") or {}).get("task_name") or ""
         return str(body["kind"]), str(name), str(body["task_id"])
-    except (ValueError, KeyError, AttributeError, TypeError):
+    except (ValueError, KeyError, AttributeError, TypeError, RecursionError):
         return "unreadable", "", ""
 
 

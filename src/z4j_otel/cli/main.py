@@ -32,6 +32,7 @@ SUBCOMMANDS: Final = {
     "redact": "Show what would leave of a value, and which rule took what.",
     "buffer": "Show, export or deliver what waits for the brain.",
     "version": "Print the versions that matter in a bug report.",
+    "completion": "Print the script that makes a shell complete commands and options.",
 }
 """Every subcommand with its line of help, in the order of the list."""
 
@@ -53,7 +54,8 @@ class _LazyGroup(click.Group):
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         names = self.list_commands(ctx)
-        if args[0] not in names and not args[0].startswith("-"):
+        is_asked = not ctx.resilient_parsing  # else a shell completes what is not whole yet
+        if is_asked and args[0] not in names and not args[0].startswith("-"):
             near = get_close_matches(args[0], names, n=1)
             raise Failure(
                 f"there is no command {args[0]!r}",

@@ -52,6 +52,8 @@ def command(*, as_json: bool) -> None:
     Examples:
       z4j-otel version
       z4j-otel version --json
+
+    Exit codes: 0 printed.
     """  # noqa: D301 -- \b is click's mark for lines to keep
     found = versions()
     if as_json:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Final
 
 from z4j_otel.config.network import check_network
@@ -83,19 +82,13 @@ def _check_buffer_path(config: AgentConfig) -> Iterator[Problem]:
     """Keep the buffer in a directory that belongs to us: it holds what tasks were given."""
     if config.buffer_path is None:
         return
-    import tempfile  # noqa: PLC0415 -- costs as much as all of config, and is rarely needed
+    from z4j_otel.buffer.home import clamp_buffer_path  # noqa: PLC0415 -- rarely needed
 
-    home = (config.home or Path("~/.z4j").expanduser()).resolve()
-    temporary = Path(tempfile.gettempdir(), f"z4j-{_user_number()}").resolve()
-    path = (home / config.buffer_path).resolve()
-    if home not in path.parents and temporary not in path.parents:
+    environ = {**os.environ, "Z4J_HOME": str(config.home)} if config.home else os.environ
+    if clamp_buffer_path(config.buffer_path, environ) is None:
         yield Problem(
             "buffer_path",
             _source(config, "buffer_path"),
             "expected a file below Z4J_HOME (~/.z4j when unset)",
             "set Z4J_HOME to move all files",
         )
-
-
-def _user_number() -> int:
-    return os.getuid() if hasattr(os, "getuid") else 0

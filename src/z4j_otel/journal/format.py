@@ -289,7 +289,7 @@ def _read_losses(payload: bytes) -> dict[str, int]:
     """Return the counts in a record of losses; a text that is none has none."""
     try:
         return {str(reason): int(count) for reason, count in json.loads(payload).items()}
-    except (AttributeError, TypeError, ValueError):
+    except (AttributeError, TypeError, ValueError, OverflowError, RecursionError):
         return {}
 
 

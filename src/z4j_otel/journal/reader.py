@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
-from z4j_otel.disk import DISK, Disk
+from z4j_otel.disk import DISK, Disk, is_own_directory
 from z4j_otel.forks import call_in_child
 from z4j_otel.journal.format import ACTIVE_NAME, Heard, Scan, WriterId, segment_number
 from z4j_otel.journal.segments import Segment, is_segment
@@ -25,7 +25,7 @@ _log = logging.getLogger(__name__)
 _ACTIVE = "active"
 _ASIDE = "foreign-active"
 _FOREIGN = frozenset(
-    {errno.ELOOP, errno.EISDIR, errno.EINVAL, errno.EACCES, errno.EPERM, errno.ENXIO}
+    {errno.ELOOP, errno.EISDIR, errno.EINVAL, errno.EACCES, errno.EPERM, errno.EMLINK, errno.ENXIO}
 )
 """Errors of opening what somebody else put there; it will not get better."""
 
@@ -205,6 +205,8 @@ class JournalReader:
 
     def _names(self) -> list[str]:
         try:
+            if not is_own_directory(self._directory, disk=self._disk):
+                return []  # what a link leads to is not ours to read, or to delete
             return [name for name in self._disk.listdir(self._directory) if is_segment(name)]
         except FileNotFoundError:
             return []
@@ -307,7 +309,7 @@ def _decode(position: str | None) -> dict[str, _Place]:
         places = {key: _Place(*map(int, place)) for key, place in json.loads(position).items()}
         if all(key == _ACTIVE or key.isdecimal() for key in places):
             return places
-    except (AttributeError, TypeError, ValueError):
+    except (AttributeError, TypeError, ValueError, OverflowError, RecursionError):
         pass
     _log.warning(
         "journal position cannot be understood; reading from the start",

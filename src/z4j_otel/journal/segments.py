@@ -5,16 +5,14 @@ The theory of operation is in :mod:`z4j_otel.journal`.
 
 from __future__ import annotations
 
-import errno
 import fcntl
 import os
-import stat
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from z4j_otel.disk import DISK, Disk
+from z4j_otel.disk import DISK, Disk, open_own
 from z4j_otel.journal.format import (
     ACTIVE_NAME,
     DRAINED_PREFIX,
@@ -31,7 +29,6 @@ from z4j_otel.journal.format import (
 
 __all__ = ["Segment", "identity_of", "is_segment", "unread_bytes"]
 
-_OPEN_FLAGS = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
 _WINDOW_BYTES = 256 * 1024
 
 
@@ -64,18 +61,14 @@ class Segment:
         """Open a segment for reading.
 
         Raises:
-            OSError: It cannot be opened; ``EINVAL`` when it is no file.
+            OSError: It cannot be opened, or is no file of ours.
         """
         self.path = path
         self._disk = disk
         self.number = segment_number(path.name)
         """Its number when sealed, or None for the active segment."""
-        self.fd = disk.open(path, _OPEN_FLAGS)
-        status = disk.fstat(self.fd)
-        if not stat.S_ISREG(status.st_mode):
-            disk.close(self.fd)
-            raise OSError(errno.EINVAL, "not a file", str(path))
-        self.inode = status.st_ino
+        self.fd = open_own(path, os.O_RDWR, disk=disk)
+        self.inode = disk.fstat(self.fd).st_ino
         self.offset = 0
         """Bytes read so far."""
         self.is_torn = False

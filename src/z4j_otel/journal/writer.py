@@ -16,7 +16,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-from z4j_otel.disk import DISK, Disk
+from z4j_otel.disk import DISK, Disk, is_own_directory, open_own
 from z4j_otel.forks import call_in_child
 from z4j_otel.journal.format import (
     ACTIVE_NAME,
@@ -43,7 +43,7 @@ _CHECK_BYTES = 256 * 1024
 _CHECK_NS = 1_000_000_000
 _OPEN_ATTEMPTS = 3
 _FLUSH_RECORDS = 32
-_OPEN_FLAGS = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+_OPEN_FLAGS = os.O_RDWR | os.O_APPEND | os.O_CREAT
 _CLOSED = -1
 
 
@@ -270,7 +270,9 @@ class JournalWriter:
         may_move = not 0 <= self._checked_ns - self._asked_ns < _CHECK_NS
         for _ in range(_OPEN_ATTEMPTS):
             try:
-                fd = self._disk.open(self._path, _OPEN_FLAGS, 0o600)
+                if not is_own_directory(self._directory, disk=self._disk):
+                    raise NotADirectoryError(errno.ENOTDIR, "no directory of ours")
+                fd = open_own(self._path, _OPEN_FLAGS, disk=self._disk)
             except FileNotFoundError:
                 if not may_move or not self._move():
                     raise

@@ -296,7 +296,7 @@ class LongPollConnection:
         """
         try:
             verdict = msgspec.json.decode(answer.content, type=_Verdict)
-        except msgspec.DecodeError:
+        except (ValueError, RecursionError):
             raise ConnectionLost(BROKEN, "a proxy answers in the brain's place") from None
         if verdict.accepted != 1:
             words = verdict.error_code or ", ".join(verdict.errors[:1]) or "no reason given"
@@ -345,7 +345,7 @@ class LongPollConnection:
     def _take(self, answer: httpx.Response) -> None:
         try:
             commands = msgspec.json.decode(answer.content, type=_Commands)
-        except msgspec.DecodeError:
+        except (ValueError, RecursionError):
             raise ConnectionLost(BROKEN, "a proxy answers in the brain's place") from None
         self._inbox.extend(frame.encode() for frame in commands.frames)
 

@@ -225,6 +225,6 @@ def _code_of(answer: httpx.Response, *, is_open: bool) -> int | None:
 def _error_of(answer: httpx.Response) -> str:
     try:
         body = msgspec.json.decode(answer.content)
-    except msgspec.DecodeError:
+    except (ValueError, RecursionError):
         return ""
     return f"{body.get('error')} {body.get('detail')}" if isinstance(body, dict) else ""

@@ -6,7 +6,7 @@ members get defaults. The agent is stricter with commands, because it acts on th
 
 from __future__ import annotations
 
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 import msgspec
 
@@ -41,6 +41,8 @@ from z4j_otel.wire.received import (
 __all__ = ["read_from_agent", "read_from_brain", "read_hello", "read_hello_ack"]
 
 _T = TypeVar("_T")
+_MAX_CODE_CHARS: Final = 64
+_MAX_MESSAGE_CHARS: Final = 500
 
 
 def read_hello(frame: dict[str, Any]) -> HelloReceived:
@@ -145,10 +147,16 @@ def _read_result(frame: dict[str, Any], payload: dict[str, Any]) -> CommandFinis
 
 def _read_error(payload: dict[str, Any]) -> ErrorReceived:
     return ErrorReceived(
-        _text_or_none(payload.get("code")) or "",
-        _text_or_none(payload.get("message")) or "",
+        _told(payload.get("code"), _MAX_CODE_CHARS),
+        _told(payload.get("message"), _MAX_MESSAGE_CHARS),
         payload.get("fatal") is True,
     )
+
+
+def _told(value: Any, most: int) -> str:
+    """Return a text that the peer chose and that a log will show: one short, plain line."""
+    text = (_text_or_none(value) or "")[:most]
+    return "".join(letter if letter.isprintable() else "\ufffd" for letter in text)
 
 
 def _check_version(frame: dict[str, Any], version: str) -> None:

@@ -325,8 +325,8 @@ def test_other_deployments_and_users_are_left_alone(
 ) -> None:
     """What is not ours stays as it is."""
     AgentFiles.claim(home, 5, "other").close()
-    monkeypatch.setattr(os, "geteuid", lambda: 4321)
     agent = Agent(home, pid=2)
+    monkeypatch.setattr(os, "geteuid", lambda: 4321)
     assert agent.importer.import_pending(NOW) == 0
     assert (home / "buffer-1.lock").exists()
     assert (home / "buffer-5.lock").exists()

@@ -117,6 +117,16 @@ def test_installing_twice_gives_the_same_agent(settings: dict[str, Any], app: Ce
         install_agent(**{**settings, "environment": "other"})
 
 
+def test_an_engine_that_the_agent_does_not_serve_is_refused(
+    settings: dict[str, Any], app: Celery
+) -> None:
+    """A second call never drops an engine silently: it says to give all of them at once."""
+    first = install_agent([CeleryAdapter(app=app)], **settings)
+    assert install_agent([CeleryAdapter(app=app)], **settings) is first
+    with pytest.raises(ConfigError, match="give it all engines at once"):
+        install_agent([CeleryAdapter(app=app, name="analytics")], **settings)
+
+
 def test_wrong_settings_are_told_at_once(app: Celery) -> None:
     """In code a configuration error is raised, with the setting's name."""
     with pytest.raises(ConfigError, match="brain_url"):

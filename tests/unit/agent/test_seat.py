@@ -158,6 +158,7 @@ def test_an_owner_whose_home_takes_no_files_sits_in_the_stand_in(
     settings = {"brain_url": "http://127.0.0.1:1", "token": "t", "hmac_secret": SECRET}
     config = load_config({**settings, "home": str(home)}, {})
     monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setattr("z4j_otel.buffer.home._stand_ins", {})
     claim = AgentFiles.claim
 
     def no_space(where: Path, *args: object, **more: object) -> AgentFiles:

@@ -104,8 +104,9 @@ def test_link_is_not_followed(path: Path, clock):
     assert victim.read_text() == '{"format": 1}'
     draft = path.with_name(f"{path.name}.new")
     draft.symlink_to(victim)
-    assert not StatusFile(path, {}, clock).show({"state": "x"})
+    assert StatusFile(path, {}, clock).show({"state": "x"})
     assert victim.read_text() == '{"format": 1}'
+    assert not any(each.is_symlink() for each in (path, draft))
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", json.dumps({"format": 2})])

@@ -19,6 +19,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
+from z4j_otel.disk import open_own
 from z4j_otel.errors import FrameMalformed
 from z4j_otel.schedules import LIVE_MEMBERS
 from z4j_otel.wire import canonical
@@ -69,9 +70,8 @@ _NOT_LIVE: Final = {name: 0 if name == "total_runs" else None for name in LIVE_M
 def _read(path: Path) -> dict[str, Rows]:
     """Return what a file says; nothing where it says nothing that can be used."""
     try:
-        if path.stat().st_size > _MAX_BYTES:
-            return {}
-        value = canonical.decode(path.read_bytes())
+        with os.fdopen(open_own(path, os.O_RDONLY), "rb") as stream:
+            value = canonical.decode(stream.read(_MAX_BYTES))
     except FileNotFoundError:
         return {}
     except (OSError, FrameMalformed) as error:

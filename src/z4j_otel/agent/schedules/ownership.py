@@ -17,11 +17,11 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
+from z4j_otel.disk import open_own
 from z4j_otel.forks import call_in_child
 
 __all__ = ["MirrorSeat", "seat_path", "told_path"]
 
-_OPEN_FLAGS = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
 _TAKEN = {errno.EWOULDBLOCK, errno.EACCES}
 _CLOSED = -1
 
@@ -72,7 +72,7 @@ class MirrorSeat:
             return True
         try:
             if self._fd == _CLOSED:
-                self._fd = os.open(self._path, _OPEN_FLAGS, 0o600)
+                self._fd = open_own(self._path, os.O_RDWR | os.O_CREAT)
             fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             self._is_held = error.errno not in _TAKEN
