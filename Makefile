@@ -21,6 +21,8 @@ COMMANDS_ARGS ?=
 BUTTONS_ARGS ?=
 # For `make damage`: as --every 16, of the database only every 16th byte and length.
 DAMAGE_ARGS ?=
+# For `make fuzz`, beside MINUTES: as --target journal --seed 7, --keep to add to the corpus.
+FUZZ_ARGS ?=
 # For `make outage`: as --events 100000 --hours 2.
 OUTAGE_ARGS ?=
 # For `make screenshots`: URL of a real broker, instead of the embedded one.
@@ -30,7 +32,7 @@ MINUTES ?= 5
 SEEDS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help venv brain lint check test demo bench truth commands buttons settings chaos damage outage mutants docs screenshots clean
+.PHONY: help venv brain lint check test demo bench truth commands buttons settings chaos damage fuzz outage mutants docs screenshots clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -103,6 +105,9 @@ chaos: venv ## Faults by seed against a real worker, counted; MINUTES=10 SEEDS="
 
 damage: venv ## Every byte of an agent's files wrong once, every length cut off; DAMAGE_ARGS="--every 16"
 	$(BIN)/python -m tests.damage --jobs $(JOBS) $(DAMAGE_ARGS)
+
+fuzz: venv ## Hostile bytes at every boundary, by seed; MINUTES=10 FUZZ_ARGS="--target journal --seed 7"
+	$(BIN)/python -m tests.fuzz --minutes $(MINUTES) $(FUZZ_ARGS)
 
 outage: venv ## A brain away for 24 h and 2 million events, in simulated time: caps, counts, delivery
 	$(BIN)/python -m tests.outage $(OUTAGE_ARGS)

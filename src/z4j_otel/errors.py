@@ -45,7 +45,20 @@ __all__ = [
     "VersionUnsupported",
     "WireError",
     "Z4JOtelError",
+    "one_line",
 ]
+
+_MAX_LINE_CHARS = 500
+
+
+def one_line(text: str, most: int = _MAX_LINE_CHARS) -> str:
+    """Return a peer's text as a log may show it: short, and unable to forge a line.
+
+    Args:
+        text: Whatever the peer said.
+        most: Most characters to keep.
+    """
+    return "".join(letter if letter.isprintable() else "\ufffd" for letter in text[:most])
 
 
 class Z4JOtelError(Exception):
@@ -172,7 +185,7 @@ class ConnectionLost(TransportError):
         super().__init__(code, reason)
         self.code = code
         """WebSocket close code; 1006 when the connection broke without one."""
-        self.reason = reason
+        self.reason = one_line(reason)
 
     def __str__(self) -> str:
         return f"connection closed with code {self.code}" + (

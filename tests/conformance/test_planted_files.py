@@ -171,7 +171,7 @@ def as_user(uid: int, work: object) -> list[str]:
                 os.setgid(uid)
                 os.setuid(uid)
             complaints = work()
-        except BaseException as error:
+        except BaseException as error:  # noqa: BLE001 -- the parent tells of it
             complaints = [f"{type(error).__name__}: {error}"]
         os.write(writing, json.dumps(complaints).encode())
         os._exit(0)

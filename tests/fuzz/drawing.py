@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import struct
 
-__all__ = ["Drawing"]
+__all__ = ["Drawing", "HostileError"]
 
 _SECRETS = ("hunter2", "ada@example.com", "postgres://u:p4ss@db/x", "Bearer abc.def.ghi")
 _KEYS = ("a", "password", "api_key", "task_id", "queue", "args", "kwargs", "", "\ud800", "k" * 300)
@@ -111,7 +111,7 @@ class Drawing:
             return self.pick((" ", "=", "a", "/", "@", ".", "-", '"')) * (1 << self.number(14))
         return self.take(self.number(40)).decode("utf-8", "replace")
 
-    def value(self, depth: int = 0):
+    def value(self, depth: int = 0):  # noqa: PLR0911 -- one for each kind
         """Return a value as tasks are given: of any type, nested, hostile, circular."""
         way = self.number(15 if depth < 6 else 8)
         if way < 2:

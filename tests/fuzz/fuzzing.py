@@ -40,6 +40,7 @@ _LIMIT_S = 10
 _TRACED = 4
 _MOST_BYTES = 1 << 16
 _MOST_KNOWN = 2000
+_MOST_KEPT_BYTES = 2048
 _GROWTH_BYTES = 6 * 1024 * 1024
 _WORDS = (
     b"null", b"true", b"{}", b"[]", b'""', b"\xff", b"\0", b"\xed\xa0\x80", b"1e999", b"-0",
@@ -99,7 +100,7 @@ class Play:
         """Play for a time, or a number of rounds."""
         figures = self.figures
         started_s = time.monotonic()
-        with self._target.open() as take, _alarm():
+        with self._target.open() as take, _alarm(), _memory_traced():
             for data in list(self._known):
                 self._give(take, data, is_traced=True)
             before = _held()
@@ -131,7 +132,7 @@ class Play:
         try:
             with _tracing(self._lines) if is_traced else contextlib.nullcontext():
                 take(data)
-        except (Exception, Hang) as error:
+        except (Exception, Hang) as error:  # noqa: BLE001 -- whatever comes out is the fault
             signal.alarm(0)
             self._note(data, error)
         finally:
@@ -142,7 +143,7 @@ class Play:
             if len(self._known) >= _MOST_KNOWN:
                 self._known.pop(self._random.randrange(len(self._known)))
             self._known.append(data)
-            if self._keep:
+            if self._keep and len(data) <= _MOST_KEPT_BYTES:
                 _store(CORPUS / self._target.name, data)
 
     def _note(self, data: bytes, error: BaseException) -> None:
@@ -202,9 +203,19 @@ def _store(directory: Path, data: bytes) -> Path:
 
 def _held() -> int:
     gc.collect()
-    if not tracemalloc.is_tracing():
-        tracemalloc.start()
     return tracemalloc.get_traced_memory()[0]
+
+
+@contextlib.contextmanager
+def _memory_traced() -> Iterator[None]:
+    is_ours = not tracemalloc.is_tracing()
+    if is_ours:
+        tracemalloc.start()
+    try:
+        yield
+    finally:
+        if is_ours:
+            tracemalloc.stop()
 
 
 @contextlib.contextmanager

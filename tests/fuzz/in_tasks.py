@@ -20,7 +20,7 @@ from z4j_otel.instrumentors.celery.adapter import CeleryEngineAdapter
 from z4j_otel.redaction import RedactionPolicy, Redactor
 from z4j_otel.wire import canonical
 
-from .drawing import Drawing
+from .drawing import Drawing, HostileError
 from .fuzzing import Target as FuzzTarget
 
 __all__ = ["TARGETS"]
@@ -75,16 +75,12 @@ def _detail(draw: Drawing, key: str) -> object:
         return draw.value()
     if draw.number(1):
         return draw.text()
+    error = KeyError(draw.text())
+    error.__cause__ = ValueError(draw.value())
     try:
-        try:
-            raise ValueError(draw.value())
-        except ValueError as cause:
-            raise KeyError(draw.text()) from cause
-    except KeyError:
-        try:
-            return traceback.format_exc()
-        except Exception:  # a hostile repr: extract.py guards itself
-            return draw.text()
+        return "".join(traceback.format_exception(error))
+    except HostileError:  # extract.py guards itself
+        return draw.text()
 
 
 @contextlib.contextmanager

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import httpx
+import msgspec
 
 from z4j_otel.errors import LocalWireError, RemoteWireError, TransportError
 from z4j_otel.transport.longpoll import LongPollTransport
@@ -18,7 +19,7 @@ from z4j_otel.wire import canonical
 from z4j_otel.wire.frames import FrameType, Hello, HelloAck
 from z4j_otel.wire.session import FrameTooLarge, Role, Session
 
-from ..virtual_time import virtual_loop
+from ..virtual_time import virtual_loop  # noqa: TID252 -- the loop of all tests
 from .drawing import Drawing
 from .fuzzing import Target
 
@@ -59,8 +60,6 @@ def agent_session(*, is_established: bool) -> Session:
 
 
 def _hello_ack() -> dict[str, object]:
-    import msgspec
-
     payload = msgspec.to_builtins(HelloAck(**IDS, brain_version="1.13.0"))
     return {"v": 2, "type": "hello_ack", "id": "hack_1", "ts": NOW, "payload": payload}
 
@@ -88,8 +87,13 @@ def _signed() -> Iterator[Callable[[bytes], None]]:
         session = agent_session(is_established=True)
         for number in itertools.count(1):
             frame: dict[str, object] = {
-                **{"v": 2, "type": draw.pick(KINDS), "id": f"x_{number}", "ts": NOW},
-                **{"nonce": f"n{number}", "seq": number, "payload": draw.json()},
+                "v": 2,
+                "type": draw.pick(KINDS),
+                "id": f"x_{number}",
+                "ts": NOW,
+                "nonce": f"n{number}",
+                "seq": number,
+                "payload": draw.json(),
             }
             if draw.number(3) == 0:
                 frame[draw.pick(list(frame))] = draw.json()
@@ -187,9 +191,8 @@ def _vectors() -> list[bytes]:
     """Return the frames of the golden vectors, and one of each kind."""
     found: list[bytes] = [canonical.encode(_hello_ack())]
     for path in sorted(VECTORS.glob("*.json")):
-        for text in _texts(json.loads(path.read_text("utf-8"))):
-            if text.startswith("{") and '"type"' in text:
-                found.append(text.encode())
+        texts = _texts(json.loads(path.read_text("utf-8")))
+        found += [text.encode() for text in texts if text.startswith("{") and '"type"' in text]
     return found[:60]
 
 

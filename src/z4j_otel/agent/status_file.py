@@ -150,7 +150,7 @@ def read_status(path: Path) -> dict[str, Any] | None:
     """Return what an agent showed last; None when it showed nothing that can be read."""
     try:
         with os.fdopen(open_own(path, os.O_RDONLY), "rb") as file:
-            status = json.loads(file.read(_MAX_BYTES))
+            status = msgspec.json.decode(file.read(_MAX_BYTES))
     except (OSError, ValueError, RecursionError):
         return None
     if not isinstance(status, dict) or status.get("format") != STATUS_FORMAT:

@@ -42,6 +42,7 @@ import fcntl
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Annotated
 
 import msgspec
 
@@ -75,7 +76,7 @@ class _Record(msgspec.Struct, frozen=True):
     deployment: str
     pid: int
     boot_id: BootId
-    suffix: str = ".sqlite"
+    suffix: Annotated[str, msgspec.Meta(pattern=r"^(\.[^./\x00]+)?\Z")] = ".sqlite"
 
 
 class AgentFiles:
@@ -354,9 +355,10 @@ def look_at(lock_path: Path) -> _Record | None:
 
 def _read_record(fd: int) -> _Record | None:
     try:
-        return msgspec.json.decode(os.pread(fd, _RECORD_BYTES, 0), type=_Record)
+        record = msgspec.json.decode(os.pread(fd, _RECORD_BYTES, 0), type=_Record)
     except (ValueError, RecursionError):
         return None
+    return None if record.suffix in _OUR_SUFFIXES else record
 
 
 def _write_record(fd: int, record: _Record) -> None:

@@ -22,6 +22,7 @@ from z4j_otel.cli.agents import age_of, homes_of, size_of
 from z4j_otel.cli.drain import drain
 from z4j_otel.cli.failure import EXIT_FAILED, EXIT_USAGE, Failure
 from z4j_otel.clock import SystemClock, iso_utc
+from z4j_otel.errors import one_line
 
 __all__ = ["command", "line_of"]
 
@@ -87,7 +88,7 @@ def show(*, home: Path | None, agent: str | None, as_json: bool, limit: int) -> 
 
 
 def _described(agent: str, entry: WaitingEntry, now_ns: int) -> dict[str, Any]:
-    what, task, number = _told(entry)
+    what, task, number = map(one_line, _told(entry))  # a terminal obeys some characters
     return {
         "agent": agent,
         "age_s": max(0, now_ns - entry.stored_ns) / _NS,

@@ -39,6 +39,9 @@ _CONFLICT: Final = 409
 _NOT_TAKEN: Final = frozenset({415, 422})
 
 _PARTS_THAT_LOG: Final = ("connection", "http11", "http2", "proxy")
+_MAX_ANSWER_BYTES: Final = 64 * 1024 * 1024
+"""More than a poll's frames have together: whoever answers must not fill our memory."""
+_PIECE_BYTES: Final = 65_536
 
 _is_asking: ContextVar[bool] = ContextVar("z4j_is_asking", default=False)
 
@@ -170,14 +173,40 @@ class BrainRoutes:
     async def _ask(
         self, method: str, path: str, *, headers: dict[str, str] | None = None, **options: Any
     ) -> httpx.Response:
+        sent = {**self.headers, **(headers or {})}
         with _quietly():
-            return await self._client.request(
-                method, self.url + path, headers={**self.headers, **(headers or {})}, **options
-            )
+            async with self._client.stream(method, self.url + path, headers=sent, **options) as got:
+                return await _read(got)
 
 
 def _is_encrypted(proxy: ProxyChoice) -> bool:
     return proxy.proxy is not None and proxy.proxy.scheme == "https"
+
+
+async def _read(answer: httpx.Response) -> httpx.Response:
+    """Return an answer with its body.
+
+    Raises:
+        httpx.RemoteProtocolError: It is larger than any brain's.
+    """
+    body = bytearray()
+    async for piece in answer.aiter_bytes(_PIECE_BYTES):
+        body += piece
+        if len(body) > _MAX_ANSWER_BYTES:
+            raise httpx.RemoteProtocolError("the answer is too large")
+    # The body is unpacked already.
+    headers = [
+        (name, value)
+        for name, value in answer.headers.multi_items()
+        if name.lower() not in {"content-encoding", "content-length", "transfer-encoding"}
+    ]
+    return httpx.Response(
+        answer.status_code, headers=headers, content=bytes(body), request=answer.request
+    )
+
+
+def refusal(answer: httpx.Response, *, is_open: bool, is_accepted: bool) -> TransportError:
+    """Say what a status other than 200 means for the next attempt.
 
 
 def _proxy(choice: ProxyChoice, context: ssl.SSLContext | None) -> httpx.Proxy | None:

@@ -55,6 +55,7 @@ class FrameType(str, Enum):
     ERROR = "error"
 
 
+_Told = Annotated[str, Meta(max_length=200)]
 _ShortText = Annotated[str, Meta(max_length=40)]
 _Names = Annotated[list[str], Meta(max_length=64)]
 _Key = Annotated[str, Meta(min_length=1, max_length=64)]
@@ -89,10 +90,11 @@ class HelloAck(msgspec.Struct, frozen=True, kw_only=True):
     """The brain's answer to ``hello``, unsigned (PROTOCOL §2.2)."""
 
     protocol_version: _ShortText = PROTOCOL_VERSION
-    brain_version: str = ""
-    agent_id: str
-    project_id: str
-    session_id: str
+    brain_version: _Told = ""
+    agent_id: _Told
+    project_id: _Told
+    session_id: _Told
+    """Every signature covers the three ids, so what is hashed has to be bounded."""
     heartbeat_interval_seconds: Annotated[int, Meta(ge=1, le=3600)] = 10
     max_frame_size_bytes: Annotated[int, Meta(ge=1024, le=67_108_864)] = DEFAULT_MAX_FRAME_BYTES
 

@@ -12,7 +12,7 @@ import msgspec
 
 from z4j_otel.clock import parse_iso_ns
 from z4j_otel.commands import Command, CommandResult, CommandStatus, Target
-from z4j_otel.errors import FrameMalformed, VersionUnsupported
+from z4j_otel.errors import FrameMalformed, VersionUnsupported, one_line
 from z4j_otel.ids import CommandId
 from z4j_otel.wire.frames import (
     MAX_BATCH_EVENTS,
@@ -42,7 +42,6 @@ __all__ = ["read_from_agent", "read_from_brain", "read_hello", "read_hello_ack"]
 
 _T = TypeVar("_T")
 _MAX_CODE_CHARS: Final = 64
-_MAX_MESSAGE_CHARS: Final = 500
 
 
 def read_hello(frame: dict[str, Any]) -> HelloReceived:
@@ -147,16 +146,10 @@ def _read_result(frame: dict[str, Any], payload: dict[str, Any]) -> CommandFinis
 
 def _read_error(payload: dict[str, Any]) -> ErrorReceived:
     return ErrorReceived(
-        _told(payload.get("code"), _MAX_CODE_CHARS),
-        _told(payload.get("message"), _MAX_MESSAGE_CHARS),
+        one_line(_text_or_none(payload.get("code")) or "", _MAX_CODE_CHARS),
+        one_line(_text_or_none(payload.get("message")) or ""),
         payload.get("fatal") is True,
     )
-
-
-def _told(value: Any, most: int) -> str:
-    """Return a text that the peer chose and that a log will show: one short, plain line."""
-    text = (_text_or_none(value) or "")[:most]
-    return "".join(letter if letter.isprintable() else "\ufffd" for letter in text)
 
 
 def _check_version(frame: dict[str, Any], version: str) -> None:

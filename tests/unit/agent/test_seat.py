@@ -229,3 +229,38 @@ def test_built_in_rules_that_are_off_are_told_once(
     assert shown["password"] == "plum"
     assert shown["badge"] == shown["[REDACTED]"] == "[REDACTED]"
     assert len(shown["t"]) <= 8192
+
+
+def test_a_relative_buffer_counts_from_the_home(tmp_path: Path, config: AgentConfig) -> None:
+    """Not from wherever the worker was started; what is missing on the way is made, private."""
+    seat = Seat.owner(dataclasses.replace(config, buffer_path=Path("deep/x.sqlite")))
+    assert seat.files is not None
+    assert seat.files.buffer_path == tmp_path / "deep" / "x.sqlite"
+    assert (tmp_path / "deep").stat().st_mode & 0o777 == 0o700
+    seat.files.close()
+
+
+def test_a_buffer_that_leads_out_by_now_is_not_used(
+    tmp_path: Path, config: AgentConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The settings were checked when the process started, and links can change since."""
+    home, outside = tmp_path / "home", tmp_path / "outside"
+    home.mkdir()
+    outside.mkdir()
+    (home / "deep").symlink_to(outside)
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    path = home / "deep" / "x.sqlite"
+    with pytest.raises(PermissionError, match="leads out"):
+        Seat.owner(dataclasses.replace(config, home=home, buffer_path=path))
+    assert list(outside.iterdir()) == []
+
+
+def test_a_journal_from_the_environment_is_no_link(tmp_path: Path, config: AgentConfig) -> None:
+    """A process that was told to write behind one writes nothing there."""
+    owner = Seat.owner(config)
+    link = tmp_path / "buffer-x.journal"
+    link.symlink_to(owner.journal_dir)
+    link.with_suffix(".lock").symlink_to(owner.files.lock_path)
+    assert Seat.guest_of(link, config) is None
+    assert Seat.guest_of(owner.journal_dir, config) is not None
+    owner.files.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -114,4 +115,39 @@ def test_what_is_no_status_is_none(path: Path, content):
     """Whatever lies there, reading it is safe."""
     assert read_status(path) is None
     path.write_text(content)
+    assert read_status(path) is None
+
+
+@pytest.mark.parametrize(
+    "members",
+    [
+        {"state": 3},
+        {"buffer": {"entries": "many"}},
+        {"processes": [{"process": "7@8"}]},
+        {"ledger": {"unaccounted": []}},
+        {"last_error": "text"},
+        {"capabilities": ["x"]},
+        {"started_at": "yesterday"},
+        {"written_at": None},
+    ],
+)
+def test_a_state_of_another_shape_is_none(path: Path, members):
+    """Whoever reads one can rely on it, whatever lies under the name."""
+    whole = {"format": 1, "written_at": "2026-01-02T03:04:05Z", "state": "connected"}
+    path.write_text(json.dumps(whole))
+    assert read_status(path) == whole
+    path.write_text(json.dumps({**whole, **members}))
+    assert read_status(path) is None
+
+
+@pytest.mark.timeout(10)
+def test_a_pipe_in_its_place_is_not_waited_for(path: Path):
+    """Opening one for reading waits for a writer, who never comes."""
+    os.mkfifo(path)
+    assert read_status(path) is None
+
+
+def test_a_state_nested_without_end_is_none(path: Path):
+    """The parser gives up by an error that is not about values."""
+    path.write_text("[" * 100_000)
     assert read_status(path) is None

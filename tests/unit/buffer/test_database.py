@@ -105,3 +105,26 @@ def test_errors_are_told_apart(tmp_path: Path) -> None:
     assert (is_full(full), is_full(damage)) == (True, False)
     assert (is_busy(full), is_busy(sqlite3.OperationalError("database is locked"))) == (False, True)
     assert type(translate(sqlite3.OperationalError("locked"), tmp_path)) is BufferError_
+
+
+@pytest.mark.timeout(10)
+@pytest.mark.parametrize("suffix", ["", "-wal", "-shm", "-journal"])
+@pytest.mark.parametrize("kind", ["pipe", "link", "second name"])
+def test_what_was_planted_for_sqlite_is_refused(tmp_path: Path, kind: str, suffix: str) -> None:
+    """SQLite opens its own files by itself: it would wait for a pipe, or write a file of others."""
+    path = tmp_path / "b.sqlite"
+    open_database(path).close()
+    victim, planted = tmp_path / "victim", tmp_path / f"b.sqlite{suffix}"
+    victim.write_text("")
+    planted.unlink(missing_ok=True)
+    if kind == "pipe":
+        os.mkfifo(planted)
+    elif kind == "link":
+        planted.symlink_to(victim)
+    else:
+        planted.hardlink_to(victim)
+    with pytest.raises(BufferError_):
+        open_database(path)
+    with pytest.raises(sqlite3.OperationalError):
+        read_only(path)
+    assert victim.read_text() == ""

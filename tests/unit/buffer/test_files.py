@@ -359,3 +359,37 @@ def test_a_lock_without_a_name_is_not_owned(tmp_path: Path) -> None:
     (tmp_path / "a.lock").touch()
     assert not module._leads_to(tmp_path / "a.lock", fd)
     os.close(fd)
+
+
+@pytest.mark.timeout(10)
+@pytest.mark.parametrize(
+    "content",
+    [
+        None,
+        b'{"deployment":"\xff"}',
+        b"[" * 4096,
+        b'{"deployment":"shop","pid":1,"boot_id":"b","suffix":"/../../etc/passwd"}',
+        b'{"deployment":"shop","pid":1,"boot_id":"b","suffix":".lock"}',
+    ],
+)
+def test_a_lock_that_is_none_of_ours_is_left_alone(tmp_path: Path, content: bytes | None) -> None:
+    """A pipe is not waited for, and bytes that are no text are no record."""
+    if content is None:
+        os.mkfifo(tmp_path / "buffer-1.lock")
+    else:
+        (tmp_path / "buffer-1.lock").write_bytes(content)
+    assert module.look_at(tmp_path / "buffer-1.lock") is None
+    assert find_abandoned(tmp_path, "shop") == []
+    assert not is_owner_alive(tmp_path / "buffer-1.journal")
+    mine = AgentFiles.claim(tmp_path, 1, "shop")
+    assert mine.lock_path.name == "buffer-1-1.lock"
+    mine.close()
+
+
+@pytest.mark.parametrize("suffix", ["-wal", "-shm", "-state", ".new"])
+def test_what_lies_beside_a_database_takes_its_name(tmp_path: Path, suffix: str) -> None:
+    """A new database would be opened together with it."""
+    (tmp_path / f"buffer-1.sqlite{suffix}").write_text("")
+    mine = AgentFiles.claim(tmp_path, 1, "shop")
+    assert mine.lock_path.name == "buffer-1-1.lock"
+    mine.close()

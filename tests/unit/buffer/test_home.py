@@ -11,7 +11,9 @@ import pytest
 from z4j_otel.buffer.home import (
     _problem_with,
     clamp_buffer_path,
+    make_private,
     possible_homes,
+    replace_home,
     resolve_home,
 )
 
@@ -155,3 +157,69 @@ def test_possible_homes_are_those_that_resolve_may_choose(tmp_path: Path) -> Non
     assert list(tmp_path.iterdir()) == []
     assert resolve_home(environ) == wanted
     assert stand_in == tmp_path / f"z4j-{os.getuid()}"
+
+
+@pytest.mark.parametrize("at", ["home", "above", "link"])
+def test_a_home_that_another_user_has_a_hand_in_is_not_used(
+    tmp_path: Path, environ: dict[str, str], at: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Whoever owns it, what is above it or a link on the way could have it lead elsewhere."""
+    if os.geteuid() != 0:
+        pytest.skip("only root can give files away")
+    above = tmp_path / "above"
+    (above / "home").mkdir(parents=True)
+    (tmp_path / "link").symlink_to(above)
+    os.chown(
+        {"home": above / "home", "above": above}.get(at, tmp_path / "link"),
+        4711,
+        -1,
+        follow_symlinks=False,
+    )
+    home = tmp_path / "link" / "home"
+    assert resolve_home({**environ, "Z4J_HOME": str(home)}).parent == Path(environ["TMPDIR"])
+    assert "belongs to another user" in caplog.text
+    assert list((above / "home").iterdir()) == []
+
+
+def test_nothing_is_made_in_another_users_directory(
+    tmp_path: Path, environ: dict[str, str]
+) -> None:
+    """Not even where root may: it is asked before anything is made."""
+    if os.geteuid() != 0:
+        pytest.skip("only root can give files away")
+    theirs = tmp_path / "theirs"
+    theirs.mkdir()
+    os.chown(theirs, 4711, -1)
+    resolve_home({**environ, "Z4J_HOME": str(theirs / "a" / "b")})
+    assert list(theirs.iterdir()) == []
+
+
+def test_every_directory_that_is_made_is_private(tmp_path: Path) -> None:
+    """Also those above the home, whatever the umask says."""
+    before = os.umask(0)
+    try:
+        resolve_home({"Z4J_HOME": str(tmp_path / "a" / "b")})
+    finally:
+        os.umask(before)
+    assert (mode(tmp_path / "a"), mode(tmp_path / "a" / "b")) == (0o700, 0o700)
+
+
+def test_a_stand_in_that_was_swapped_behind_our_back_is_refused(
+    environ: dict[str, str], tmp_path: Path
+) -> None:
+    """A temporary directory is cleaned now and then, and the name is free for anybody."""
+    stand_in = resolve_home(environ)
+    stand_in.rmdir()
+    stand_in.symlink_to(tmp_path / "file")
+    with pytest.raises(OSError, match="not a directory"):
+        make_private(stand_in)
+
+
+def test_a_process_is_warned_once(
+    environ: dict[str, str], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Whatever else turns out not to be usable."""
+    resolve_home(environ)
+    resolve_home({**environ, "Z4J_HOME": str(tmp_path / "file" / "other")})
+    replace_home(tmp_path / "third", "full", environ)
+    assert len(caplog.records) == 1

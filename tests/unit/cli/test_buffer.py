@@ -118,3 +118,28 @@ def test_unreadable_buffer_is_a_failure(tmp_path):
     assert result.exit_code == 1
     assert "buffer-7.sqlite" in result.output
     files.close()
+
+
+def test_a_body_nested_without_end_is_unreadable(tmp_path):
+    """It is listed all the same."""
+    files = AgentFiles.claim(tmp_path, 7, "shop")
+    buffer = SqliteBuffer(files.buffer_path)
+    buffer.append([(EntryKind.EVENT, b"[" * 20_000)], now_ns=1)
+    buffer.close()
+    files.close()
+    result = CliRunner().invoke(cli, ["buffer", "show", "--json", "--home", str(tmp_path)])
+    (entry,) = json.loads(result.output)["waiting"]
+    assert (entry["what"], entry["bytes"]) == ("unreadable", 20_000)
+
+
+def test_a_name_cannot_command_the_terminal(tmp_path):
+    """Control characters and half characters of a task's name are shown as what they are."""
+    files = AgentFiles.claim(tmp_path, 7, "shop")
+    buffer = SqliteBuffer(files.buffer_path)
+    body = {"kind": "task.sent", "task_id": "\ud800", "data": {"task_name": "a\x1b[2J[red]b"}}
+    buffer.append([(EntryKind.EVENT, json.dumps(body).encode())], now_ns=1)
+    buffer.close()
+    files.close()
+    result = CliRunner().invoke(cli, ["buffer", "show", "--home", str(tmp_path)])
+    assert result.exit_code == 0
+    assert "a\ufffd[2J[red]b" in result.output.replace("\n", "")

@@ -239,3 +239,10 @@ def test_an_error_knows_whether_the_configuration_is_strict(file):
     with pytest.raises(ConfigError) as caught:
         load_config(environ=ENVIRON, file=file)
     assert caught.value.is_strict
+
+
+def test_a_file_nested_without_end_is_refused(tmp_path):
+    """By the error that names the file."""
+    (tmp_path / "z4j.toml").write_text("a=" + "[" * 20_000)
+    with pytest.raises(ConfigError, match="expected a TOML file"):
+        load_config({}, ENVIRON, tmp_path / "z4j.toml")

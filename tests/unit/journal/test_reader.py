@@ -145,7 +145,10 @@ def test_a_file_that_cannot_be_opened_for_now_is_waited_for(tmp_path: Path) -> N
         read(JournalReader(tmp_path, disk=Exhausted()))
 
 
-@pytest.mark.parametrize("position", ["", "{", "[]", '{"active":3}', '{"x":[1,2,3]}', "3"])
+@pytest.mark.parametrize(
+    "position",
+    ["", "{", "[]", '{"active":3}', '{"x":[1,2,3]}', "3", '{"active":[1,2,1e999]}', "[" * 9999],
+)
 def test_a_position_that_means_nothing_reads_everything(
     tmp_path: Path, position: str, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -412,3 +415,13 @@ def test_what_was_read_before_an_error_is_read_again(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="Input"):
         read(reader)
     assert read(reader).records == [first, second]
+
+
+def test_a_link_in_place_of_the_directory_is_not_followed(tmp_path: Path) -> None:
+    """Segments behind it are neither read nor sealed nor deleted."""
+    write(tmp_path / "theirs", b"one")
+    before = (tmp_path / "theirs" / "active.log").read_bytes()
+    (tmp_path / "ours").symlink_to(tmp_path / "theirs")
+    assert read(JournalReader(tmp_path / "ours", segment_bytes=1)).records == []
+    assert not JournalWriter(tmp_path / "ours").append(b"two", now_ns=1)
+    assert (tmp_path / "theirs" / "active.log").read_bytes() == before

@@ -501,3 +501,33 @@ def test_tls_is_checked_as_the_platform_does(loop):
     transport = LongPollTransport("https://localhost:1", "t")
     with pytest.raises(ConnectFailed):
         loop.run_until_complete(transport.connect())
+
+
+@pytest.mark.parametrize("body", [b'{"frames":["\xff"]}', b'{"x":' + b"[" * 100_000])
+def test_an_answer_that_is_no_text_is_not_the_brains(loop, body):
+    """Bytes that are not UTF-8, or nested without end, end the connection as others do."""
+    ids = {"X-Z4J-Agent-Id": "a", "X-Z4J-Project-Id": "p"}
+    http = httpx.MockTransport(lambda _: httpx.Response(200, headers=ids, content=body))
+
+    async def poll():
+        connection = await LongPollTransport(URL, "token", http=http).connect()
+        await connection.receive()
+
+    with pytest.raises(ConnectionLost, match="in the brain's place"):
+        loop.run_until_complete(poll())
+
+
+def test_an_answer_without_end_is_cut_off(loop, monkeypatch):
+    """Whoever answers cannot fill our memory."""
+    monkeypatch.setattr("z4j_otel.transport.routes._MAX_ANSWER_BYTES", 1_000_000)
+    sent = []
+
+    async def endless():
+        while True:
+            sent.append(1)
+            yield b"x" * 65_536
+
+    http = httpx.MockTransport(lambda _: httpx.Response(200, content=endless()))
+    with pytest.raises(ConnectFailed):
+        loop.run_until_complete(LongPollTransport(URL, "token", http=http).connect())
+    assert len(sent) < 20

@@ -253,3 +253,18 @@ def test_a_malformed_command_is_refused(payload: Any, command_id: Any) -> None:
     """The agent acts on commands, so it does not guess."""
     with pytest.raises(FrameMalformed):
         read_from_brain(FrameType.COMMAND, frame(payload, command_id))
+
+
+def test_a_complaint_cannot_forge_a_line_of_the_log() -> None:
+    """It is cut, and what does not print is replaced."""
+    payload = {"code": "x" * 999, "message": "a\nERROR forged\x1b[2J", "fatal": 1}
+    told = read_from_brain(FrameType.ERROR, {"payload": payload})
+    assert told == ErrorReceived("x" * 64, "a\ufffdERROR forged\ufffd[2J", fatal=False)
+
+
+@pytest.mark.parametrize("name", ["agent_id", "project_id", "session_id", "brain_version"])
+def test_what_every_signature_covers_is_bounded(name: str) -> None:
+    """A brain cannot have us hash a megabyte with every frame."""
+    ids = {"agent_id": "a", "project_id": "p", "session_id": "s", "protocol_version": "2"}
+    with pytest.raises(FrameMalformed):
+        read_hello_ack({"payload": {**ids, name: "x" * 201}})
