@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 BRAIN_VENV := .venv-brain
 BRAIN_PACKAGE := z4j==1.13.*
 # Quick suites: no services, no sleeps.
-QUICK := $(wildcard tests/unit tests/conformance tests/docs/test_pages.py)
+QUICK := $(wildcard tests/unit tests/conformance tests/docs/test_pages.py tests/docs/test_security.py)
 PYTEST_ARGS ?=
 # How many tests run at a time; for `make test` files, which mostly wait for workers and brains.
 JOBS ?= 2

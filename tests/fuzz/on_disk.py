@@ -102,7 +102,8 @@ def _read_all(reader: JournalReader) -> list[bytes]:
 
 def _journals() -> list[bytes]:
     one = b"".join(frame(b'{"n":%d}' % n, WriterId(7, 9), n) for n in range(1, 4))
-    return [one, b"\xf6" + one[1:], b'{"active":[1,2,3,4]}|||' + one + one]
+    positions = (b'{"active":[1,2,3,4]}', b'{"active":[1,2,1e999,4]}', b"[" * 5000)
+    return [one, b"\xf6" + one[1:], *(position + b"|||" + one + one for position in positions)]
 
 
 @contextlib.contextmanager
@@ -259,7 +260,8 @@ def _export() -> Iterator[Callable[[bytes], None]]:
 def _bodies() -> list[bytes]:
     body = b'{"kind":"task.sent","task_id":"t1","data":{"task_name":"[red]x"}}'
     record = b'{"deployment":"shop","pid":7,"boot_id":"b","suffix":".sqlite"}'
-    return [b"e" + body, b"\xff" + b'{"command_id":"c1"}', b"L" + record]
+    deep = b"e" + b"[" * 5000
+    return [b"e" + body, b"\xff" + b'{"command_id":"c1"}', b"L" + record, b'L{"\xff":1}', deep]
 
 
 @contextlib.contextmanager
@@ -289,7 +291,8 @@ def _tomls() -> list[bytes]:
     variables = "".join(f"{row.name.upper()}=1\n" for row in SETTINGS)
     lists = "".join(f'{row.name} = ["a", 1, {{b = 2}}]\n' for row in SETTINGS)
     more = 'tags = "a=b,c=d"\ncommands = "retry_task,-purge_queue"\nbuffer_path = "../x"\n'
-    return [good.encode(), (good + more).encode(), b"\0" + variables.encode(), lists.encode()]
+    texts = [good, good + more, "\0" + variables, lists, "a=" + "[" * 5000]
+    return [text.encode() for text in texts]
 
 
 TARGETS = [

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 import z4j_otel
+
+SOURCE = Path(z4j_otel.__file__).parent
 
 
 def test_every_public_name_can_be_imported() -> None:
@@ -37,3 +41,16 @@ def test_importing_the_package_costs_nothing() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+def test_no_module_of_the_agent_touches_the_hosts_signals() -> None:
+    """Handlers belong to the application; only commands and processes of our own have some."""
+    own = {"cli", "process_main.py"}
+    taking = re.compile(r"signal\.signal\(|set_wakeup_fd\(|add_signal_handler\(")
+    found = [
+        path.relative_to(SOURCE)
+        for path in SOURCE.rglob("*.py")
+        if taking.search(path.read_text("utf-8"))
+    ]
+    assert found
+    assert [path for path in found if own.isdisjoint(path.parts)] == []

@@ -98,8 +98,8 @@ def command(
 
     It carries out the brain's commands on the engines named, and delivers what processes
     that are gone have left in the home directory. All settings can come from the
-    environment (Z4J_*) or a file; an option beats both. SIGTERM and Ctrl-C deliver what
-    waits, then end it.
+    environment (Z4J_*) or a file; an option beats both. SIGTERM, SIGHUP and Ctrl-C deliver
+    what waits, then end it.
 
     \b
     Examples:

@@ -10,7 +10,11 @@ from contextlib import contextmanager
 
 __all__ = ["StopRequest", "stop_signals"]
 
-_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_SIGNALS = tuple(
+    number
+    for name in ("SIGINT", "SIGTERM", "SIGHUP")
+    if (number := getattr(signal, name, None)) is not None
+)
 
 
 class StopRequest:
@@ -61,15 +65,19 @@ class StopRequest:
 
 @contextmanager
 def stop_signals() -> Iterator[StopRequest]:
-    """Turn SIGINT and SIGTERM into a request, and give the signals back at the end."""
+    """Turn SIGINT, SIGTERM and SIGHUP into a request, and give the signals back at the end.
+
+    A signal that is ignored stays so: ``nohup`` means that the end of a terminal is no reason.
+    """
     asked = StopRequest()
+    heard = [each for each in _SIGNALS if signal.getsignal(each) is not signal.SIG_IGN]
     # Python notes only signals that have a handler.
-    before = [signal.signal(number, lambda *_: None) for number in _SIGNALS]
+    before = [signal.signal(number, lambda *_: None) for number in heard]
     fd = signal.set_wakeup_fd(asked.fileno(), warn_on_full_buffer=False)
     try:
         yield asked
     finally:
         signal.set_wakeup_fd(fd)
-        for number, handler in zip(_SIGNALS, before, strict=True):
+        for number, handler in zip(heard, before, strict=True):
             signal.signal(number, handler)
         asked.close()

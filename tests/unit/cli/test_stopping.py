@@ -11,7 +11,7 @@ import pytest
 from z4j_otel.cli.stopping import StopRequest, stop_signals
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_asks_for_the_end(number):
     """Both ways to end a program are heard, and neither raises."""
     with stop_signals() as asked:
@@ -49,6 +49,18 @@ def test_the_signals_are_given_back():
         assert signal.set_wakeup_fd(asked.fileno()) == asked.fileno()
     assert signal.getsignal(signal.SIGTERM) is before
     assert signal.set_wakeup_fd(-1) == -1
+
+
+def test_an_ignored_signal_stays_ignored():
+    """Under nohup the end of the terminal asks for nothing."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with stop_signals() as asked:
+            os.kill(os.getpid(), signal.SIGHUP)
+            assert not asked.wait(0)
+            assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)
 
 
 def test_nobody_asked():
