@@ -25,7 +25,7 @@ WITHOUT_JSON = {"run", "demo", "completion", "buffer export", "buffer drain"}
 ASKED = {
     "version": (["--json"], 0),
     "status": (["--json"], 2),
-    "config": (["--json"], 0),
+    "config": (["--json"], 2),
 }
 
 
