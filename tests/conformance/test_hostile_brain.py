@@ -5,7 +5,6 @@ It has the token's connection and, except where a test says otherwise, the signi
 
 from __future__ import annotations
 
-import asyncio
 import json
 import sys
 import threading
@@ -101,10 +100,7 @@ def play(*scripts, engine, **settings):
         finally:
             is_over.set()
 
-    async def rest(peer):
-        await asyncio.Event().wait()
-
-    brain = ScriptedBrain(*scripts[:-1], last, rest, key=KEY)
+    brain = ScriptedBrain(*scripts[:-1], last, key=KEY)
     agent = AgentRuntime(
         replace(CONFIG, **settings),
         [engine],
