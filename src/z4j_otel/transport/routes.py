@@ -205,10 +205,6 @@ async def _read(answer: httpx.Response) -> httpx.Response:
     )
 
 
-def refusal(answer: httpx.Response, *, is_open: bool, is_accepted: bool) -> TransportError:
-    """Say what a status other than 200 means for the next attempt.
-
-
 def _proxy(choice: ProxyChoice, context: ssl.SSLContext | None) -> httpx.Proxy | None:
     if choice.url is None:
         return None
