@@ -53,6 +53,24 @@ MUTANTS = (
         "redaction/patterns.py", 'r"@[a-z0-9', 'r"@@@[a-z0-9', "tests/unit/redaction",
     ),
     Mutant(
+        "files: links are followed",
+        "disk.py", "os.O_NOFOLLOW", "0", "tests/unit/test_disk.py",
+    ),
+    Mutant(
+        "files: a second name is taken for ours",
+        "disk.py", "status.st_nlink > 1", "False", "tests/unit/test_disk.py",
+    ),
+    Mutant(
+        "home: another user's directory is used",
+        "buffer/home.py", "each.lstat().st_uid not in trusted", "False",
+        "tests/unit/buffer/test_home.py",
+    ),
+    Mutant(
+        "commands: what is denied is done",
+        "agent/execution.py", "self._policy(command)", "pass",
+        "tests/conformance/test_hostile_brain.py",
+    ),
+    Mutant(
         "TLS: the host's name is not checked",
         "transport/tls.py", "trust = trust or Trust()",
         "return ssl._create_unverified_context()", "tests/unit/transport/test_tls.py",
