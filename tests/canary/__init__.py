@@ -1,0 +1,1 @@
+"""Secrets planted everywhere, and the search for them in all that leaves the process."""

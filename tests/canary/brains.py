@@ -1,0 +1,159 @@
+"""The two brains, as far as the canaries need them: what they show, and an operator."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+import msgspec
+
+from z4j_otel.cli.brain_api import ApiError, wait_until
+from z4j_otel.cli.demo.brains import EmbeddedBrain
+from z4j_otel.cli.real_brain import RealBrain
+
+__all__ = ["Brain", "Embedded", "Installed"]
+
+_COMMAND_S = 75.0
+_LISTS = ("agents", "tasks", "commands", "workers", "queues", "schedules", "events", "audit")
+
+
+class Brain(Protocol):
+    """What the canaries ask of a brain."""
+
+    title: str
+
+    def __enter__(self) -> Any: ...
+
+    def __exit__(self, *_: object) -> None: ...
+
+    def environment(self) -> Mapping[str, str]:
+        """Return the variables an agent needs."""
+
+    def task(self, task_id: str) -> dict[str, Any] | None:
+        """Return a task's row, or None while there is none."""
+
+    def workers(self) -> list[str]:
+        """Return the names of the workers it knows."""
+
+    def command(self, action: str, **parameters: Any) -> dict[str, Any]:
+        """Issue a command and return it when it has ended."""
+
+    def shown(self) -> dict[str, str]:
+        """Return all that it shows, by list."""
+
+
+class Embedded:
+    """The brain of ``z4j-otel brain``, in a thread of this process."""
+
+    title = "embedded brain"
+
+    def __init__(self) -> None:
+        self._brain = EmbeddedBrain()
+
+    def __enter__(self) -> Embedded:  # noqa: PYI034 -- Self needs Python 3.11
+        self._brain.__enter__()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._brain.__exit__(None, None, None)
+
+    def environment(self) -> Mapping[str, str]:
+        """Return the variables an agent needs."""
+        return self._brain.environment()
+
+    def task(self, task_id: str) -> dict[str, Any] | None:
+        """Return a task's row, or None while there is none."""
+        return self._brain.task(task_id)
+
+    def workers(self) -> list[str]:
+        """Return the names of the workers it knows."""
+        return self._brain.workers()
+
+    def command(self, action: str, **parameters: Any) -> dict[str, Any]:
+        """Issue a command and return it when it has ended."""
+        issued = self._brain.inner.issue(action, unchecked=True, **parameters)
+        ended = issued.wait(_COMMAND_S)
+        return {"status": ended.status.value, "result": ended.result, "error": ended.error}
+
+    def shown(self) -> dict[str, str]:
+        """Return all that it shows, by list."""
+        inner = self._brain.inner
+        ends = [{"result": each.result, "error": each.error} for each in inner.commands]
+        lists = {
+            "tasks": inner.tasks(),
+            "events": inner.events(),
+            "workers": inner.workers(),
+            "queues": inner.queues(),
+            "agents": inner.agents(),
+            "heartbeats": [payload for _, payload in inner.heartbeats],
+            "statuses": [payload for _, payload in inner.statuses],
+            "command results": ends,
+        }
+        return {name: msgspec.json.encode(rows).decode() for name, rows in lists.items()}
+
+
+class Installed:
+    """The real brain (PyPI ``z4j``), in a process of its own."""
+
+    title = "real brain"
+
+    def __init__(self) -> None:
+        self._brain = RealBrain()
+
+    def __enter__(self) -> Installed:  # noqa: PYI034 -- Self needs Python 3.11
+        self._brain.__enter__()
+        self._agent = self._brain.mint_agent("canary")
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._brain.__exit__(None, None, None)
+
+    @property
+    def api(self) -> Any:
+        """The client of its REST API."""
+        return self._brain.api
+
+    def environment(self) -> Mapping[str, str]:
+        """Return the variables an agent needs."""
+        return self._agent.environment()
+
+    def task(self, task_id: str) -> dict[str, Any] | None:
+        """Return a task's row, or None while there is none."""
+        return self.api.task(task_id)
+
+    def workers(self) -> list[str]:
+        """Return the names of the workers it knows."""
+        return [str(worker["name"]) for worker in self.api.list_all("workers")]
+
+    def command(self, action: str, **parameters: Any) -> dict[str, Any]:
+        """Issue a command over the REST API and return it when it has ended."""
+
+        def ended() -> dict[str, Any]:
+            # Refused until the brain has stored that the worker reports to this agent.
+            return self.api.run_command(
+                action.replace("_", "-"), agent_id=self._agent.agent_id, **parameters
+            )
+
+        return wait_until(ended, f"command {action}", timeout_s=_COMMAND_S)
+
+    def shown(self) -> dict[str, str]:
+        """Return all that its REST API shows, by list."""
+        shown = {name: json.dumps(self._list(name)) for name in _LISTS}
+        rows = [self.api.task(row["task_id"]) for row in self.api.list_all("tasks", limit=200)]
+        health = [
+            self.api.find(f"agents/{row['id']}/health") for row in self.api.list_all("agents")
+        ]
+        return shown | {"single tasks": json.dumps(rows), "health": json.dumps(health)}
+
+    def _list(self, name: str) -> Any:
+        try:
+            return self.api.list_all(name, limit=200)
+        except ApiError:
+            return self.api.list_all(name)
+
+
+def unique(name: str) -> str:
+    """Return a name that no other run has."""
+    return f"{name}-{uuid.uuid4().hex[:8]}"
