@@ -13,16 +13,17 @@ import sys
 
 from celery import Celery, Task
 from celery.exceptions import Reject
+from celery.signals import after_task_publish, worker_ready
 from kombu import Queue
+from kombu.transport import filesystem
 
 from z4j_otel.cli.workload.app import WholeFiles
 
-from .places import QUEUE, plant
+from .places import QUEUE, READY, SENT, plant
 from .plants import PLANTS
 
 __all__ = ["app"]
 
-assert WholeFiles  # the embedded broker shows no half-written messages
 _FOLDER = os.environ["CANARY_FOLDER"]
 
 
@@ -48,6 +49,8 @@ def _broker() -> dict[str, object]:
             os.makedirs(each, exist_ok=True)
         options |= {"data_folder_in": messages, "data_folder_out": messages}
         options |= {"control_folder": control}
+        # Kombu's own channel shows messages before they are written.
+        filesystem.Transport.Channel = WholeFiles
     return {"broker_url": url, "broker_transport_options": options if "file" in url else {}}
 
 
@@ -63,14 +66,13 @@ app.conf.update(
     accept_content=["json", "pickle"],
     broker_connection_retry_on_startup=True,
     worker_lost_wait=2.0,
-    # Celery's own lines about tasks hold what the tasks raise: they are not ours to judge.
     worker_hijack_root_logger=False,
     stripe_api_key=plant("value of the configuration").secret,
     payment={"password": plant("key of the configuration").secret},
     security_key_password=plant("security key").secret.encode(),
     beat_schedule={
         plant("name of a schedule").content(): {
-            "task": "shop.keep",
+            "task": "store.keep",
             "schedule": 1.0,
             "args": (plant("argument of a schedule").content(),),
             "kwargs": {"password": plant("keyword of a schedule").content(), "shop": "north"},
@@ -83,38 +85,54 @@ app.conf.update(
     if os.environ.get("CANARY_BEAT")
     else {},
 )
-for noisy in ("celery.app.trace", "celery.worker.strategy", "celery.worker.consumer.consumer"):
+# Celery's own lines hold what the tasks take and raise: they are not ours to judge.
+for noisy in ("celery", "kombu", "amqp"):
     logging.getLogger(noisy).setLevel(logging.CRITICAL + 1)
+
+_ours = logging.getLogger("z4j_otel")
+_ours.setLevel(logging.DEBUG)
+_ours.addHandler(logging.StreamHandler())
+
+
+@worker_ready.connect
+def _say_ready(**_kwargs):
+    os.write(1, READY.encode())  # Celery takes what is printed for its own log
+
+
+@after_task_publish.connect
+def _say_sent(**_kwargs):
+    if os.environ.get("CANARY_BEAT"):
+        os.write(1, SENT.encode())
 
 
 def _content(number):
     return PLANTS[number].content()
 
 
-@app.task(name="shop.keep", serializer="pickle")
+@app.task(name="store.keep", serializer="pickle")
 def keep(value=None, **_kwargs):
     """Take what must not be seen."""
 
 
-@app.task(name="shop.give")
+@app.task(name="store.give")
 def give(number):
     """Return what must not be seen."""
     return _content(number)
 
 
-@app.task(name="shop.fail")
+@app.task(name="store.fail")
 def fail(number):
     """Say it in an error."""
     raise OutOfStock(_content(number))
 
 
-@app.task(name="shop.fail_with")
+@app.task(name="store.fail_with")
 def fail_with(number):
     """Give it to an error along with more."""
     raise OutOfStock(7, _content(number))
 
 
-@app.task(name="shop.fail_from")
+@app.task(name="store.fail_from")
 def fail_from(number):
     """Say it in the error that caused another."""
     try:
@@ -123,7 +141,7 @@ def fail_from(number):
         raise LookupError(f"order {number} has no stock") from error
 
 
-@app.task(name="shop.fail_within")
+@app.task(name="store.fail_within")
 def fail_within(number):
     """Say it in the error that was handled when another came."""
     try:
@@ -132,7 +150,7 @@ def fail_within(number):
         raise LookupError(f"order {number} has no stock")  # noqa: B904 -- as users write it
 
 
-@app.task(name="shop.fail_noted")
+@app.task(name="store.fail_noted")
 def fail_noted(number):
     """Say it in an error's note."""
     error = LookupError(f"order {number} has no stock")
@@ -140,46 +158,46 @@ def fail_noted(number):
     raise error
 
 
-@app.task(name="shop.fail_group")
+@app.task(name="store.fail_group")
 def fail_group(number):
     """Say it in one error of several."""
     raise builtins.ExceptionGroup(f"orders of day {number}", [OutOfStock(_content(number)), ValueError("late")])
 
 
-@app.task(name="shop.line")
+@app.task(name="store.line")
 def line(number):
     """Fail in a line of code that holds it."""
     sys.path.insert(0, _FOLDER)
     importlib.import_module("canary_lines").LINES[number]()
 
 
-@app.task(name="shop.local")
+@app.task(name="store.local")
 def local(number):
     """Fail beside a variable that holds it."""
     password = _content(number)
     raise LookupError(f"order {number} of {len(password)} pieces has no stock")
 
 
-@app.task(name="shop.again", bind=True, max_retries=1)
+@app.task(name="store.again", bind=True, max_retries=1)
 def again(self, number):
     """Say it in the reason of a retry."""
     if not self.request.retries:
         raise self.retry(exc=OutOfStock(_content(number)), countdown=0)
 
 
-@app.task(name="shop.reject", acks_late=True)
+@app.task(name="store.reject", acks_late=True)
 def reject(number):
     """Say it in the reason of a rejection."""
     raise Reject(_content(number), requeue=False)
 
 
-@app.task(name="shop.tell_request", bind=True)
+@app.task(name="store.tell_request", bind=True)
 def tell_request(self, number, **_kwargs):
     """Fail with all that is known of the request."""
     raise OutOfStock(f"{self.request!r}")
 
 
-@app.task(name="shop.tell_task", bind=True, base=ChattyTask)
+@app.task(name="store.tell_task", bind=True, base=ChattyTask)
 def tell_task(self, number):
     """Fail with what the task says of itself."""
     self.told = _content(number)
@@ -191,7 +209,7 @@ def named():
     """Have a name that must not be seen."""
 
 
-@app.task(name="shop.pay", bind=True)
+@app.task(name="store.pay", bind=True)
 def pay(self, how="card", **_kwargs):
     """Fail at first; when it is run again, tell what must not be seen."""
     if self.request.parent_id is None:

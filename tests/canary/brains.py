@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import uuid
 from collections.abc import Mapping
 from typing import Any, Protocol
 
@@ -34,8 +33,8 @@ class Brain(Protocol):
     def task(self, task_id: str) -> dict[str, Any] | None:
         """Return a task's row, or None while there is none."""
 
-    def workers(self) -> list[str]:
-        """Return the names of the workers it knows."""
+    def events(self, task_id: str) -> list[dict[str, Any]]:
+        """Return a task's events, each with ``kind`` and ``data``."""
 
     def command(self, action: str, **parameters: Any) -> dict[str, Any]:
         """Issue a command and return it when it has ended."""
@@ -67,9 +66,9 @@ class Embedded:
         """Return a task's row, or None while there is none."""
         return self._brain.task(task_id)
 
-    def workers(self) -> list[str]:
-        """Return the names of the workers it knows."""
-        return self._brain.workers()
+    def events(self, task_id: str) -> list[dict[str, Any]]:
+        """Return a task's events, each with ``kind`` and ``data``."""
+        return self._brain.events(task_id)
 
     def command(self, action: str, **parameters: Any) -> dict[str, Any]:
         """Issue a command and return it when it has ended."""
@@ -123,9 +122,10 @@ class Installed:
         """Return a task's row, or None while there is none."""
         return self.api.task(task_id)
 
-    def workers(self) -> list[str]:
-        """Return the names of the workers it knows."""
-        return [str(worker["name"]) for worker in self.api.list_all("workers")]
+    def events(self, task_id: str) -> list[dict[str, Any]]:
+        """Return a task's events, each with ``kind`` and ``data``."""
+        found = self.api.events(task_id)
+        return [{"kind": each["kind"], "data": each["payload"]} for each in found]
 
     def command(self, action: str, **parameters: Any) -> dict[str, Any]:
         """Issue a command over the REST API and return it when it has ended."""
@@ -153,7 +153,3 @@ class Installed:
         except ApiError:
             return self.api.list_all(name)
 
-
-def unique(name: str) -> str:
-    """Return a name that no other run has."""
-    return f"{name}-{uuid.uuid4().hex[:8]}"

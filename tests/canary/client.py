@@ -51,7 +51,7 @@ def _send_plants() -> dict[str, str]:
 
 
 def _send_names() -> dict[str, str]:
-    task, queue = app.tasks["shop.keep"], plant("queue name").content()
+    task, queue = app.tasks["store.keep"], plant("queue name").content()
     text = {name: plant(name).content() for name in ("group id", "shadow name", "message header")}
     return {
         "name of a task that runs": app.send_task(
@@ -65,9 +65,9 @@ def _send_names() -> dict[str, str]:
         "stamp": task.apply_async(
             (), headers={"stamps": {"token": plant("stamp").content()}, "stamped_headers": ["token"]}
         ).id,
-        "to retry": app.send_task("shop.pay", ("card",), {"order": 7}).id,
-        "to retry in vain": app.send_task("shop.pay", ("fail",), {"order": 7}).id,
-        "to override": app.send_task("shop.pay", ("card",), {"order": 7}).id,
+        "to retry": app.send_task("store.pay", ("card",), {"order": 7}).id,
+        "to retry in vain": app.send_task("store.pay", ("fail",), {"order": 7}).id,
+        "to override": app.send_task("store.pay", ("card",), {"order": 7}).id,
     }
 
 

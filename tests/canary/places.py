@@ -13,12 +13,16 @@ __all__ = [
     "NAMES",
     "PLACES",
     "QUEUE",
+    "READY",
     "SCHEDULES",
+    "SENT",
     "SETTINGS",
     "plant",
 ]
 
 QUEUE = "orders"
+READY, SENT = "the worker is ready", "beat has sent a task"
+"""What the processes print for whoever waits for it."""
 
 
 def _named(name: str, shape: str, put: str, shown: str | None = None) -> Plant:
@@ -53,7 +57,10 @@ ENVIRONMENT = (
     _named("environment", "", "{}"),
     _named("resource attribute", "", "deploy.token={},service.version=7"),
     _named("tag", "", "team=north,password={}"),
-    _named("agent's name", "GitHub token", "web-{}"),
+    _named("agent's name", "GitHub token", "web-{}", "web-[REDACTED]"),
+    _named("name of the deployment", "Stripe key", "prod {}", "prod [REDACTED]"),
+    _named("name of the service", "Stripe key", "shop {}"),
+    _named("worker's role", "AWS key", "{}"),
 )
 """What the process finds in its environment."""
 

@@ -31,21 +31,21 @@ class Way:
 
 WAYS: Mapping[str, Way] = MappingProxyType(
     {
-        "argument": Way("task.received", "args", "shop.keep"),
-        "keyword argument": Way("task.received", "kwargs", "shop.keep"),
-        "result": Way("task.succeeded", "result", "shop.give"),
-        "exception's message": Way("task.failed", "exception", "shop.fail"),
-        "exception's argument": Way("task.failed", "exception", "shop.fail_with"),
-        "chained exception": Way("task.failed", "traceback", "shop.fail_from"),
-        "context of an exception": Way("task.failed", "traceback", "shop.fail_within"),
-        "note of an exception": Way("task.failed", "traceback", "shop.fail_noted"),
-        "group of exceptions": Way("task.failed", "traceback", "shop.fail_group"),
-        "source line": Way("task.failed", "traceback", "shop.line"),
-        "local variable": Way("task.failed", "traceback", "shop.local"),
-        "reason of a retry": Way("task.retried", "reason", "shop.again"),
-        "reason of a rejection": Way("task.rejected", "reason", "shop.reject"),
-        "request's repr": Way("task.failed", "exception", "shop.tell_request"),
-        "task's repr": Way("task.failed", "exception", "shop.tell_task"),
+        "argument": Way("task.received", "args", "store.keep"),
+        "keyword argument": Way("task.received", "kwargs", "store.keep"),
+        "result": Way("task.succeeded", "result", "store.give"),
+        "exception's message": Way("task.failed", "exception", "store.fail"),
+        "exception's argument": Way("task.failed", "exception", "store.fail_with"),
+        "chained exception": Way("task.failed", "traceback", "store.fail_from"),
+        "context of an exception": Way("task.failed", "traceback", "store.fail_within"),
+        "note of an exception": Way("task.failed", "traceback", "store.fail_noted"),
+        "group of exceptions": Way("task.failed", "traceback", "store.fail_group"),
+        "source line": Way("task.failed", "traceback", "store.line"),
+        "local variable": Way("task.failed", "traceback", "store.local"),
+        "reason of a retry": Way("task.retried", "reason", "store.again"),
+        "reason of a rejection": Way("task.failed", "exception", "store.reject"),
+        "request's repr": Way("task.failed", "exception", "store.tell_request"),
+        "task's repr": Way("task.failed", "exception", "store.tell_task"),
     }
 )
 """By name, every way through a task."""

@@ -16,7 +16,7 @@ from tests.truth.brokers import redis
 from z4j_otel.cli.brain_api import wait_until
 
 from .brains import Brain
-from .places import plant
+from .places import READY, SENT, plant
 from .scene import Scene
 from .wiretap import Wiretap
 
@@ -47,6 +47,8 @@ class Outcome:
     """What was written, sent, shown and printed, by path."""
     events: dict[str, list[dict[str, Any]]] = dataclasses.field(default_factory=dict)
     """The events as they were sent, by task."""
+    shown: dict[str, list[dict[str, Any]]] = dataclasses.field(default_factory=dict)
+    """The events as the brain shows them, by task."""
     rows: dict[str, dict[str, Any]] = dataclasses.field(default_factory=dict)
     """The brain's row of each task."""
     commands: dict[str, dict[str, Any]] = dataclasses.field(default_factory=dict)
@@ -59,7 +61,11 @@ class Outcome:
 
 
 class SpanStore(OtlpReceiver):
-    """Keeps every span as text, apart by who made it."""
+    """Keeps as text what z4j-otel wrote on spans.
+
+    Upstream's instrumentation writes names, reasons and errors on its spans as they are, and
+    who exports them decided so; on those, only our own attributes are ours to answer for.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -70,14 +76,11 @@ class SpanStore(OtlpReceiver):
         super().take(body)
         request = ExportTraceServiceRequest.FromString(body)
         for resource in request.resource_spans:
-            self.ours.append(str(resource.resource).encode())
             for scoped in resource.scope_spans:
+                is_ours = scoped.scope.name.startswith("z4j")
                 for span in scoped.spans:
-                    if not scoped.scope.name.startswith("z4j"):
-                        # What upstream records of an exception is the application's choice.
-                        del span.events[:]
-                        span.status.message = ""
-                    self.ours.append(f"{scoped.scope.name} {span}".encode())
+                    ours = [each for each in span.attributes if each.key.startswith("z4j.")]
+                    self.ours.append(f"{span}".encode() if is_ours else f"{ours}".encode())
 
 
 @contextlib.contextmanager
@@ -161,6 +164,7 @@ def play(
             outcome.add(f"{brain.title}: {name}", shown.encode())
         for task_id in outcome.ids.values():
             outcome.rows[task_id] = brain.task(task_id) or {}
+            outcome.shown[task_id] = brain.events(task_id)
     return outcome
 
 
@@ -171,7 +175,7 @@ def _flat(found: Iterator[tuple[str, bytes]]) -> Iterator[bytes]:
 def _is_ready(scene: Scene) -> bool:
     if not scene.is_alive():
         raise RuntimeError(f"the worker ended:\n{scene.log()[-4000:]}")
-    return " ready." in scene.log()
+    return READY in scene.log()
 
 
 def _wait_stored(scene: Scene, outcome: Outcome) -> None:
@@ -226,7 +230,7 @@ def _command(brain: Brain, outcome: Outcome) -> None:
 def _has_ticked(scene: Scene) -> bool:
     if not scene.is_alive("beat"):
         raise RuntimeError(f"beat ended:\n{scene.log('beat')[-4000:]}")
-    return "Sending due task" in scene.log("beat")
+    return SENT in scene.log("beat")
 
 
 def _has_details(tap: Wiretap) -> bool:

@@ -71,6 +71,9 @@ class Scene:
             "Z4J_LOG_LEVEL": "DEBUG",
             "Z4J_TAGS": plant("tag").content(),
             "Z4J_AGENT_NAME": plant("agent's name").content(),
+            "Z4J_ENVIRONMENT": plant("name of the deployment").content(),
+            "Z4J_WORKER_ROLE": plant("worker's role").content(),
+            "OTEL_SERVICE_NAME": plant("name of the service").content(),
             "Z4J_HEARTBEAT_SECONDS": "1",
             "PAYMENT_PASSWORD": plant("environment").secret,
             "CANARY_FOLDER": str(folder),
@@ -93,14 +96,14 @@ class Scene:
         """Start a worker that has the agent; it is ready some seconds later."""
         queues = f"{QUEUE},{plant('queue name').content()}"
         self._start(
-            name, "worker", "--pool=prefork", "--concurrency=2", "--loglevel=DEBUG",
+            name, "worker", "--pool=prefork", "--concurrency=2", "--loglevel=CRITICAL",
             "-Q", queues, "--hostname", plant("worker's host name").content(),
         )  # fmt: skip
 
     def beat(self) -> None:
         """Start beat."""
         schedule = self.folder / "beat.schedule"
-        self._start("beat", "beat", "--loglevel=DEBUG", "-s", str(schedule), CANARY_BEAT="1")
+        self._start("beat", "beat", "--loglevel=CRITICAL", "-s", str(schedule), CANARY_BEAT="1")
 
     def publish(self) -> dict[str, str]:
         """Send every plant once, wait for the tasks to end; return their ids by plant."""
@@ -160,7 +163,7 @@ class Scene:
             yield name, done.stdout + done.stderr
 
     def _start(self, name: str, *arguments: str, **variables: str) -> None:
-        command = self._launched("celery", "-A", "tests.canary.app", *arguments)
+        command = self._launched("celery", "-q", "-A", "tests.canary.app", *arguments)
         with (self.folder / f"{name}.log").open("ab") as log:
             self._processes[name] = subprocess.Popen(
                 command, env={**self.environment, **variables}, cwd=ROOT,

@@ -1,0 +1,106 @@
+"""What must still be there: the surroundings of each secret, and nothing blanked for nothing."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from z4j_otel.redaction import REDACTED
+
+from .places import plant
+from .plants import PLANTS, WAYS, Plant
+from .run import Outcome
+
+__all__ = ["find_changed", "find_lost", "find_merged"]
+
+_SHARED = ("queue", "worker", "tags", "environment")
+"""Members of every event that hold a plant of their own in this run."""
+
+
+def find_lost(outcome: Outcome, events: Mapping[str, list[dict[str, Any]]]) -> Iterator[str]:
+    """Yield each plant whose surroundings were lost, or beside which too much was taken.
+
+    Args:
+        outcome: The run.
+        events: The events to look at, by task: as they were sent, or as a brain shows them.
+    """
+    for each in PLANTS:
+        way = WAYS[each.way]
+        found = [e for e in events.get(outcome.ids[each.name], ()) if e["kind"] == way.kind]
+        if not found:
+            yield f"{each.name}: no {way.kind}"
+            continue
+        reason = _what_is_lost(each, found[0]["data"])
+        if reason:
+            yield f"{each.name}: {reason}"
+    yield from _lost_names(outcome, events)
+
+
+def _what_is_lost(each: Plant, data: dict[str, Any]) -> str:
+    told = {name: value for name, value in data.items() if name not in _SHARED}
+    if each.shown is None:
+        return ""
+    shown = _as_text(each.shown)
+    place = _as_text(told.get(WAYS[each.way].field))
+    if shown not in place:
+        return f"expected {shown!r} in {WAYS[each.way].field}, got {place[-400:]!r}"
+    rest = _as_text(told).replace(shown, "")
+    return f"needless {REDACTED} in {rest[-400:]!r}" if REDACTED in rest else ""
+
+
+def _lost_names(outcome: Outcome, events: Mapping[str, list[dict[str, Any]]]) -> Iterator[str]:
+    places = {
+        "task name": "task_name",
+        "name of a task that runs": "task_name",
+        "queue name": "queue",
+        "shadow name": "shadow",
+        "group id": "group_id",
+    }
+    for name, member in places.items():
+        shown = plant(name).shown
+        found = [event["data"].get(member) for event in events.get(outcome.ids[name], ())]
+        if shown not in found:
+            yield f"{name}: expected {shown!r} as {member}, got {found}"
+    again = events.get(outcome.ids["to retry, again"], ())
+    results = [event["data"].get("result") for event in again]
+    if plant("result of a retry").shown not in results:
+        yield f"result of a retry: got {results}"
+
+
+def find_changed(outcome: Outcome) -> Iterator[str]:
+    """Yield each event that the brain shows otherwise than it was sent."""
+    for task_id, sent in outcome.events.items():
+        for event in sent:
+            same_kind = [e for e in outcome.shown.get(task_id, ()) if e["kind"] == event["kind"]]
+            if same_kind and all(e["data"] != event["data"] for e in same_kind):
+                yield f"{event['kind']} of {task_id} is shown as {_difference(event, same_kind[0])}"
+
+
+def _difference(sent: dict[str, Any], shown: dict[str, Any]) -> str:
+    for name, value in sent["data"].items():
+        if shown["data"].get(name) != value:
+            return f"{name}={shown['data'].get(name)!r}, was {value!r}"[:600]
+    return "another object"
+
+
+def find_merged(outcome: Outcome) -> Iterator[str]:
+    """Yield failures that differ in what is shown of them and have one fingerprint."""
+    texts: dict[str, set[str]] = {}
+    for row in outcome.rows.values():
+        if row.get("fingerprint"):
+            texts.setdefault(row["fingerprint"], set()).add(f"{row['exception']} {row['traceback']}"[-300:])
+    for fingerprint, several in texts.items():
+        if len(several) > 1:
+            yield f"{len(several)} different failures have the fingerprint {fingerprint}: {sorted(several)[:2]}"
+
+
+def _as_text(value: Any) -> str:
+    """Return a value as text in which strings stand as they are."""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, dict):
+        return "\n".join(f"{key}: {_as_text(value[key])}" for key in sorted(value))
+    if isinstance(value, list):
+        return "\n".join(map(_as_text, value))
+    return json.dumps(value)
