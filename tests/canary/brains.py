@@ -15,7 +15,7 @@ from z4j_otel.cli.real_brain import RealBrain
 __all__ = ["Brain", "Embedded", "Installed"]
 
 _COMMAND_S = 75.0
-_LISTS = ("agents", "tasks", "commands", "workers", "queues", "schedules", "events", "audit")
+_LISTS = ("agents", "tasks", "commands", "workers", "queues", "schedules", "audit")
 
 
 class Brain(Protocol):
@@ -82,7 +82,6 @@ class Embedded:
         ends = [{"result": each.result, "error": each.error} for each in inner.commands]
         lists = {
             "tasks": inner.tasks(),
-            "events": inner.events(),
             "workers": inner.workers(),
             "queues": inner.queues(),
             "agents": inner.agents(),
@@ -140,12 +139,16 @@ class Installed:
 
     def shown(self) -> dict[str, str]:
         """Return all that its REST API shows, by list."""
-        shown = {name: json.dumps(self._list(name)) for name in _LISTS}
-        rows = [self.api.task(row["task_id"]) for row in self.api.list_all("tasks", limit=200)]
+        lists = {name: self._list(name) for name in _LISTS}
+        ends = [
+            {name: command.pop(name, None) for name in ("result", "error")}
+            for command in lists["commands"]
+        ]
+        shown = {name: json.dumps(rows) for name, rows in lists.items()}
         health = [
             self.api.find(f"agents/{row['id']}/health") for row in self.api.list_all("agents")
         ]
-        return shown | {"single tasks": json.dumps(rows), "health": json.dumps(health)}
+        return shown | {"health": json.dumps(health), "command results": json.dumps(ends)}
 
     def _list(self, name: str) -> Any:
         try:

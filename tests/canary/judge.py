@@ -69,19 +69,24 @@ def _lost_names(outcome: Outcome, events: Mapping[str, list[dict[str, Any]]]) ->
 
 
 def find_changed(outcome: Outcome) -> Iterator[str]:
-    """Yield each event that the brain shows otherwise than it was sent."""
-    for task_id, sent in outcome.events.items():
-        for event in sent:
-            same_kind = [e for e in outcome.shown.get(task_id, ()) if e["kind"] == event["kind"]]
-            if same_kind and all(e["data"] != event["data"] for e in same_kind):
-                yield f"{event['kind']} of {task_id} is shown as {_difference(event, same_kind[0])}"
+    """Yield each event that the brain shows otherwise than any that was sent to it."""
+    for task_id, shown in outcome.shown.items():
+        for event in shown:
+            sent = [
+                each["data"]
+                for each in outcome.events.get(task_id, ())
+                if each["kind"] == event["kind"]
+            ]
+            if event["data"] not in sent:
+                yield f"{event['kind']} of {task_id} is shown as {_difference(sent, event['data'])}"
 
 
-def _difference(sent: dict[str, Any], shown: dict[str, Any]) -> str:
-    for name, value in sent["data"].items():
-        if shown["data"].get(name) != value:
-            return f"{name}={shown['data'].get(name)!r}, was {value!r}"[:600]
-    return "another object"
+def _difference(sent: list[dict[str, Any]], shown: dict[str, Any]) -> str:
+    for each in sent:
+        for name in sorted({*each, *shown}):
+            if shown.get(name) != each.get(name):
+                return f"{name}={shown.get(name)!r}, was {each.get(name)!r}"[:600]
+    return "something that was never sent"
 
 
 def find_merged(outcome: Outcome) -> Iterator[str]:

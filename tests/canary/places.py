@@ -25,10 +25,12 @@ READY, SENT = "the worker is ready", "beat has sent a task"
 """What the processes print for whoever waits for it."""
 
 
-def _named(name: str, shape: str, put: str, shown: str | None = None) -> Plant:
+def _named(
+    name: str, shape: str, put: str, shown: str | None = None, way: str = "place"
+) -> Plant:
     make = SHAPES[shape].make if shape else made_up
     # A vendor's prefix may be written in a name; its body must fit there, too.
-    return Plant(name, "place", make, put.format, shown)
+    return Plant(name, way, make, put.format, shown)
 
 
 NAMES = (
@@ -65,12 +67,16 @@ ENVIRONMENT = (
 """What the process finds in its environment."""
 
 COMMANDS = (
-    _named("override argument", "", "login with password={} again"),
-    _named("override keyword", "", "{}"),
-    _named("unknown task of a rate limit", "Stripe key", "shop.none {}", "shop.none [REDACTED]"),
-    _named("unknown queue of a purge", "GitHub token", "none.{}", "none.[REDACTED]"),
-    _named("unknown worker", "GitLab token", "none@{}", "none@[REDACTED]"),
-    _named("result of a retry", "", "paid with token={}, order 7", "paid with token=[REDACTED], order 7"),
+    _named("override argument", "", "login with password={} again", way="typed"),
+    _named("override keyword", "", "{}", way="typed"),
+    _named(
+        "unknown task of a rate limit", "Stripe key", "shop.none {}", "shop.none [REDACTED]", "typed"
+    ),
+    _named("unknown queue of a purge", "GitHub token", "none.{}", "none.[REDACTED]", "typed"),
+    _named("unknown worker", "GitLab token", "none@{}", "none@[REDACTED]", "typed"),
+    _named(
+        "result of a retry", "", "paid with token={}, order 7", "paid with token=[REDACTED], order 7"
+    ),
     _named("error of a retry", "", "cannot pay with token={}, order 7"),
 )
 """What an operator types, and what comes of it."""

@@ -160,12 +160,21 @@ def play(
         outcome.add("headers to the brain", "\n".join(tap.headers).encode())
         outcome.add("spans", *spans.ours)
         _read_frames(tap, outcome)
-        for name, shown in brain.shown().items():
-            outcome.add(f"{brain.title}: {name}", shown.encode())
-        for task_id in outcome.ids.values():
-            outcome.rows[task_id] = brain.task(task_id) or {}
-            outcome.shown[task_id] = brain.events(task_id)
+        _look_at(brain, outcome)
     return outcome
+
+
+def _look_at(brain: Brain, outcome: Outcome) -> None:
+    """Take down all that the brain shows."""
+    for task_id in outcome.ids.values():
+        outcome.rows[task_id] = brain.task(task_id) or {}
+        outcome.shown[task_id] = brain.events(task_id)
+    found = brain.shown() | {
+        "single tasks": json.dumps(list(outcome.rows.values())),
+        "events": json.dumps(list(outcome.shown.values())),
+    }
+    for name, shown in found.items():
+        outcome.add(f"{brain.title}: {name}", shown.encode())
 
 
 def _flat(found: Iterator[tuple[str, bytes]]) -> Iterator[bytes]:

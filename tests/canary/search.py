@@ -7,13 +7,13 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from .places import COMMANDS, PLACES
 from .plants import PLANTS, Plant
-from .secret import forms_of
+from .secret import forms_of_text
 
 __all__ = ["ALL", "Leak", "Secret", "find_leaks", "own_secrets"]
 
 _CONTEXT_BYTES = 60
-_TYPED = frozenset(each.name for each in COMMANDS)
-_ITS_OWN_WORDS = ("frames from the brain",)
+_TYPED = frozenset(each.name for each in COMMANDS if each.way == "typed")
+_WHAT_WAS_ASKED = ("frames from the brain", "real brain: commands", "real brain: audit")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -41,7 +41,7 @@ ALL: tuple[Plant, ...] = (*PLANTS, *PLACES)
 def own_secrets(environment: Mapping[str, str]) -> list[Secret]:
     """Return the agent's token and signing secret, which are secrets like any other."""
     return [
-        Secret(name, frozenset(forms_of(environment[name], str)))
+        Secret(name, frozenset(forms_of_text(environment[name])))
         for name in ("Z4J_TOKEN", "Z4J_HMAC_SECRET")
     ]
 
@@ -54,8 +54,8 @@ def find_leaks(
 ) -> list[Leak]:
     """Look for every form of every secret on every path; each is told once a path.
 
-    What an operator typed into the brain comes from there: it is looked for everywhere but
-    in the brain's own words.
+    What an operator typed into the brain is looked for everywhere but where the brain says
+    what was asked of it: the agent has no part in that.
     """
     secrets = [*(Secret(each.name, frozenset(each.forms)) for each in ALL), *more]
     leaks = []
@@ -63,7 +63,7 @@ def find_leaks(
         say(path)
         text = b"\0".join(found).lower()
         for secret in secrets:
-            if path in _ITS_OWN_WORDS and secret.name in _TYPED:
+            if path in _WHAT_WAS_ASKED and secret.name in _TYPED:
                 continue
             for form in secret.forms:
                 at = text.find(form)

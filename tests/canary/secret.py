@@ -9,7 +9,7 @@ import os
 from collections.abc import Callable, Iterator
 from urllib.parse import quote, quote_plus
 
-__all__ = ["DIGITS", "HEX", "WORD", "forms_of", "luhn", "made_up"]
+__all__ = ["DIGITS", "HEX", "WORD", "forms_of", "forms_of_text", "luhn", "made_up"]
 
 WORD = "abcdefghjkmnpqrstuvwxyzABCDEFGHJKMNPQRSTUVWXYZ23456789"
 HEX = "0123456789abcdef"
@@ -46,7 +46,11 @@ def forms_of(name: str, make: Callable[[str], str]) -> set[bytes]:
         name: The plant's name.
         make: What made its secret.
     """
-    own = _own_part(make(name), make(f"not {name}"))
+    return forms_of_text(_own_part(make(name), make(f"not {name}")))
+
+
+def forms_of_text(own: str) -> set[bytes]:
+    """Return what to look for of a secret no part of which is known beforehand."""
     every = {form for piece in (own[:_PIECE_CHARS], own[-_PIECE_CHARS:]) for form in _writings(piece)}
     # What holds another form is found by the other one.
     return {form for form in every if not any(o != form and o in form for o in every)}

@@ -180,6 +180,7 @@ def _facts(files: AgentFiles, config: AgentConfig, hello: HelloBuilder) -> dict[
     """Return what a status display says of an agent and never changes."""
     who = hello.build()
     brain = urlsplit(config.brain_url)
+    redactor = redactor_of(config)
     return {
         "pid": os.getpid(),
         "owner_pid": files.pid,
@@ -188,8 +189,9 @@ def _facts(files: AgentFiles, config: AgentConfig, hello: HelloBuilder) -> dict[
         "agent_version": who.agent_version,
         "started_at": who.worker_started_at,
         "brain": f"{brain.scheme}://{brain.netloc.rpartition('@')[2]}",
-        "project": config.project_id,
-        "environment": config.environment,
+        # A secret may have been pasted into the wrong setting.
+        "project": redactor.redact_name(config.project_id),
+        "environment": redactor.redact_name(config.environment),
     }
 
 

@@ -17,6 +17,7 @@ from z4j_otel.commands import Command
 from z4j_otel.guard import note_failure
 from z4j_otel.ids import new_boot_id
 from z4j_otel.instrumentors.adapter import EngineAdapter
+from z4j_otel.redaction import Redactor
 from z4j_otel.wire.frames import Hello
 
 __all__ = ["HelloBuilder", "agent_version", "capabilities_of"]
@@ -75,8 +76,10 @@ class HelloBuilder:
     ) -> None:
         self.framework = framework
         self.worker_id = worker_id or _worker_id(framework)
-        self._agent_name = agent_name
-        self._worker_role = worker_role
+        # A secret may have been pasted into the wrong setting.
+        redactor = Redactor()
+        self._agent_name = redactor.redact_name(agent_name)
+        self._worker_role = redactor.redact_name(worker_role)
         self._started_at_ns = started_at_ns
         self._pid = pid or os.getpid()
         self._host = dict(host or {})

@@ -63,6 +63,14 @@ def test_worker_ids_differ_and_say_where():
     assert len(one) <= 128
 
 
+def test_a_secret_in_the_wrong_setting_is_not_told():
+    """Who pastes a token into the name or the role of the agent does not show it to all."""
+    token = "ghp_" + "a1B2" * 9
+    hello = HelloBuilder(started_at_ns=0, agent_name=f"web-{token}", worker_role=token).build()
+    assert hello.host["name"] == "web-[REDACTED]"
+    assert hello.worker_role == "[REDACTED]"
+
+
 def test_role_may_be_unset():
     """An empty role is not told."""
     assert HelloBuilder(started_at_ns=0).build().worker_role is None
