@@ -13,6 +13,7 @@ from z4j_otel.redaction import REDACTED
 from .secret import forms_of, made_up
 from .shapes import SHAPES
 from .values import VALUES
+from .vendors import VENDORS
 
 __all__ = ["LINES", "PLANTS", "WAYS", "Plant", "Way"]
 
@@ -97,7 +98,7 @@ LINES: Mapping[str, str] = MappingProxyType(
 def _texts(ways: tuple[str, ...], names: tuple[str, ...] = tuple(SHAPES)) -> Iterator[Plant]:
     for way in ways:
         for name in names:
-            shape = SHAPES[name]
+            shape = _EVERY[name]
             title = f"{name}, {way}"
             shown = shape.shown(shape.make(title))
             yield Plant(title, way, shape.make, shape.write, shown)
@@ -118,6 +119,7 @@ def _lines() -> Iterator[Plant]:
         yield Plant(f"{name}, source line", "source line", make, put.format, shown)
 
 
+_EVERY = {**SHAPES, **VENDORS}
 _SOME = ("assignment", "repr of a dataclass", "web URL", "e-mail address", "GitHub token", "header")
 _FEW = ("JSON", "database URL", "card number", "Stripe key")
 _TASK = "<task of shop north, password={}, order 7>"
@@ -126,6 +128,7 @@ PLANTS: tuple[Plant, ...] = tuple(
     plant
     for plant in (
         *_texts(("argument", "result", "exception's message")),
+        *_texts(("argument", "exception's message"), tuple(VENDORS)),
         *_texts(("chained exception", "reason of a retry"), _SOME),
         *_texts(
             (

@@ -131,6 +131,19 @@ VALUES: Mapping[str, Value] = MappingProxyType(
         "exception as a value": Value(
             lambda s: ValueError(f"password={s}"), "<builtins.ValueError>"
         ),
+        **{
+            f"under {key}": Value(
+                lambda s, key=key: {"user": "ann", key: s, "shop": "north"},
+                {"user": "ann", key: REDACTED, "shop": "north"},
+            )
+            for key in (
+                *("authorization", "cookies", "session_id", "xsrf", "tokens", "card_number"),
+                *("ssn", "connection_string", "client_secret"),
+            )
+        },
+        "under a key too long": Value(
+            lambda s: {"k" * 300: s, "shop": "north"}, {REDACTED: REDACTED, "shop": "north"}
+        ),
         "URL inside": Value(
             lambda s: {"queue": f"amqp://shop:{s}@mq.internal:5672/orders", "shop": 7},
             {"queue": "amqp://[REDACTED]@mq.internal:5672/orders", "shop": 7},
