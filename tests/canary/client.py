@@ -44,6 +44,8 @@ def _arguments(number: int, each: Plant) -> tuple[tuple[Any, ...], dict[str, Any
 def _send_plants() -> dict[str, str]:
     sent = {}
     for number, each in enumerate(PLANTS):
+        if WAYS[each.way].is_foreign:
+            continue
         args, kwargs = _arguments(number, each)
         done = app.send_task(WAYS[each.way].task, args, kwargs, serializer="pickle")
         sent[each.name] = done.id

@@ -101,7 +101,6 @@ SETTINGS = tuple(
         "Z4J_AGENT_ID": "{}",
         "Z4J_TAGS": "{}",
         "Z4J_TRANSPORT": "{}",
-        "Z4J_ENGINES": "{}",
         "Z4J_COMMANDS": "{}",
         "Z4J_HEARTBEAT_SECONDS": "{}",
         "Z4J_BUFFER_MAX_EVENTS": "{}",

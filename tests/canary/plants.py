@@ -29,7 +29,13 @@ class Way:
     task: str
     """The task that does it."""
 
+    @property
+    def is_foreign(self) -> bool:
+        """Whether a span of another program tells of it, and no task of ours does it."""
+        return self.task == _FAR
 
+
+_FAR = "store.far"
 WAYS: Mapping[str, Way] = MappingProxyType(
     {
         "argument": Way("task.received", "args", "store.keep"),
@@ -45,6 +51,8 @@ WAYS: Mapping[str, Way] = MappingProxyType(
         "local variable": Way("task.failed", "traceback", "store.local"),
         "reason of a retry": Way("task.retried", "reason", "store.again"),
         "reason of a rejection": Way("task.failed", "exception", "store.reject"),
+        "exception on a span": Way("task.failed", "traceback", _FAR),
+        "reason on a span": Way("task.retried", "reason", _FAR),
         "request's repr": Way("task.failed", "exception", "store.tell_request"),
         "task's repr": Way("task.failed", "exception", "store.tell_task"),
     }
@@ -129,7 +137,8 @@ PLANTS: tuple[Plant, ...] = tuple(
     for plant in (
         *_texts(("argument", "result", "exception's message")),
         *_texts(("argument", "exception's message"), tuple(VENDORS)),
-        *_texts(("chained exception", "reason of a retry"), _SOME),
+        *_texts(("chained exception", "reason of a retry", "exception on a span"), _SOME),
+        *_texts(("reason on a span",), _FEW),
         *_texts(
             (
                 "keyword argument",

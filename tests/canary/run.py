@@ -19,6 +19,7 @@ from .brains import Brain
 from .places import READY, SENT, plant
 from .scene import Scene
 from .wiretap import Wiretap
+from .wrong import what_is_said
 
 __all__ = ["Outcome", "play"]
 
@@ -141,6 +142,7 @@ def play(
             outcome.add(f"z4j-otel {name}", printed)
         say("the brain is back")
         tap.admit()
+        outcome.ids |= scene.trace()
         _wait_delivered(brain, outcome)
         say("commands")
         _command(brain, outcome)
@@ -159,6 +161,7 @@ def play(
         outcome.add("frames from the brain", *tap.down)
         outcome.add("headers to the brain", "\n".join(tap.headers).encode())
         outcome.add("spans", *spans.ours)
+        outcome.add("errors of settings", what_is_said())
         _read_frames(tap, outcome)
         _look_at(brain, outcome)
     return outcome
@@ -201,7 +204,7 @@ def _wait_stored(scene: Scene, outcome: Outcome) -> None:
 def _wait_delivered(brain: Brain, outcome: Outcome) -> None:
     def is_shown(name: str) -> bool:
         row = brain.task(outcome.ids[name])
-        return bool(row) and row["state"] in {"success", "failure", "revoked"}  # type: ignore[index]
+        return bool(row) and row["state"] in {"success", "failure", "retry"}  # type: ignore[index]
 
     for name in outcome.ids:
         if name != "task name" and not name.endswith("rejection"):

@@ -107,13 +107,21 @@ class Scene:
 
     def publish(self) -> dict[str, str]:
         """Send every plant once, wait for the tasks to end; return their ids by plant."""
+        return self._told("publisher", self._launched("python", "-m", "tests.canary.client"))
+
+    def trace(self) -> dict[str, str]:
+        """Run the program whose spans tell of tasks; return their ids by plant."""
+        plain = [sys.executable, "-m", "tests.canary.foreign"]
+        rule = [sys.executable, "-m", "tests.canary.launch", self._without or "", "python"]
+        return self._told("tracer", [*rule, *plain[1:]] if self._without else plain)
+
+    def _told(self, name: str, command: Sequence[str]) -> dict[str, str]:
         done = subprocess.run(
-            self._launched("python", "-m", "tests.canary.client"),
-            env=self.environment, cwd=ROOT, capture_output=True, check=False,
-        )  # fmt: skip
-        (self.folder / "publisher.log").write_bytes(done.stderr)
+            command, env=self.environment, cwd=ROOT, capture_output=True, check=False
+        )
+        (self.folder / f"{name}.log").write_bytes(done.stderr)
         if done.returncode:
-            raise RuntimeError(f"the publisher failed:\n{done.stderr.decode()[-4000:]}")
+            raise RuntimeError(f"the {name} failed:\n{done.stderr.decode()[-4000:]}")
         ids: dict[str, str] = json.loads(done.stdout)
         return ids
 
