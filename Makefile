@@ -23,6 +23,8 @@ BUTTONS_ARGS ?=
 DAMAGE_ARGS ?=
 # For `make fuzz`, beside MINUTES: as --target journal --seed 7, --keep to add to the corpus.
 FUZZ_ARGS ?=
+# For `make canary`: BRAIN=z4j as above, CANARY_ARGS as --broker redis, --without value:email.
+CANARY_ARGS ?=
 # For `make outage`: as --events 100000 --hours 2.
 OUTAGE_ARGS ?=
 # For `make screenshots`: URL of a real broker, instead of the embedded one.
@@ -32,7 +34,7 @@ MINUTES ?= 5
 SEEDS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help venv brain lint check test demo bench truth commands buttons settings chaos damage fuzz outage mutants docs screenshots clean
+.PHONY: help venv brain lint check test demo bench truth commands buttons settings chaos canary damage fuzz outage mutants docs screenshots clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -102,6 +104,9 @@ settings: venv ## Every setting from every place it can come from, its effect ob
 
 chaos: venv ## Faults by seed against a real worker, counted; MINUTES=10 SEEDS="1 2 3"; needs Redis
 	$(BIN)/python -m tests.chaos --minutes $(MINUTES) $(if $(SEEDS),--seeds $(SEEDS))
+
+canary: venv $(if $(filter z4j,$(BRAIN)),brain) ## Secrets planted everywhere, and none found; BRAIN=z4j; CANARY_ARGS="--without value:email"
+	$(BIN)/python -m tests.canary $(if $(BRAIN),--brain $(BRAIN)) $(CANARY_ARGS)
 
 damage: venv ## Every byte of an agent's files wrong once, every length cut off; DAMAGE_ARGS="--every 16"
 	$(BIN)/python -m tests.damage --jobs $(JOBS) $(DAMAGE_ARGS)

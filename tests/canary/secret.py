@@ -6,7 +6,7 @@ import base64
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from urllib.parse import quote, quote_plus
 
 __all__ = ["DIGITS", "HEX", "WORD", "forms_of", "forms_of_text", "luhn", "made_up"]
@@ -15,6 +15,7 @@ WORD = "abcdefghjkmnpqrstuvwxyzABCDEFGHJKMNPQRSTUVWXYZ23456789"
 HEX = "0123456789abcdef"
 DIGITS = "0123456789"
 _PIECE_CHARS = 12
+_OTHERS = 5
 
 
 def made_up(name: str, length: int = 24, alphabet: str = WORD) -> str:
@@ -46,7 +47,8 @@ def forms_of(name: str, make: Callable[[str], str]) -> set[bytes]:
         name: The plant's name.
         make: What made its secret.
     """
-    return forms_of_text(_own_part(make(name), make(f"not {name}")))
+    others = (make(f"{name}, another {number}") for number in range(_OTHERS))
+    return forms_of_text(_own_part([make(name), *others]))
 
 
 def forms_of_text(own: str) -> set[bytes]:
@@ -56,11 +58,11 @@ def forms_of_text(own: str) -> set[bytes]:
     return {form for form in every if not any(o != form and o in form for o in every)}
 
 
-def _own_part(secret: str, other: str) -> str:
-    """Return a secret without what every secret of its kind begins and ends with."""
-    begin = len(os.path.commonprefix([secret, other]))
-    end = len(os.path.commonprefix([secret[::-1], other[::-1]]))
-    return secret[begin : len(secret) - end]
+def _own_part(secrets: Sequence[str]) -> str:
+    """Return the first secret without what every secret of its kind begins and ends with."""
+    begin = len(os.path.commonprefix(secrets))
+    end = len(os.path.commonprefix([secret[::-1] for secret in secrets]))
+    return secrets[0][begin : len(secrets[0]) - end]
 
 
 def _writings(text: str) -> Iterator[bytes]:
