@@ -26,11 +26,10 @@ from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
-
 from tests.truth.brokers import BrokerMissing
 
 from .brains import Brain, Embedded, Installed
-from .judge import find_changed, find_lost, find_merged
+from .judge import find_changed, find_lost, find_lost_elsewhere, find_merged
 from .plants import PLANTS
 from .run import Outcome, play
 from .search import ALL, Leak, find_leaks, own_secrets
@@ -68,7 +67,11 @@ def main() -> int:
     """
     options = _options()
     terminal = Console(stderr=options.json, highlight=False)
-    console = terminal if terminal.is_terminal else Console(width=140, stderr=options.json, highlight=False)
+    console = (
+        terminal
+        if terminal.is_terminal
+        else Console(width=140, stderr=options.json, highlight=False)
+    )
     verdicts = []
     for broker in options.brokers:
         try:
@@ -84,7 +87,9 @@ def main() -> int:
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        prog="make canary", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="make canary",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--brain", choices=["embedded", "z4j"], default="embedded")
     parser.add_argument(
@@ -124,6 +129,7 @@ def _verdict(options: argparse.Namespace, broker: str, console: Console) -> Verd
 
 def _lost(outcome: Outcome) -> Iterator[str]:
     yield from find_lost(outcome, outcome.shown)
+    yield from find_lost_elsewhere(outcome)
     yield from find_changed(outcome)
     yield from find_merged(outcome)
 

@@ -10,6 +10,7 @@ import importlib
 import logging
 import os
 import sys
+from pathlib import Path
 
 from celery import Celery, Task
 from celery.exceptions import Reject
@@ -46,7 +47,7 @@ def _broker() -> dict[str, object]:
     if url.startswith("filesystem:"):
         messages, control = f"{_FOLDER}/messages", f"{_FOLDER}/control"
         for each in (messages, control):
-            os.makedirs(each, exist_ok=True)
+            Path(each).mkdir(parents=True, exist_ok=True)
         options |= {"data_folder_in": messages, "data_folder_out": messages}
         options |= {"control_folder": control}
         # Kombu's own channel shows messages before they are written.
@@ -114,6 +115,12 @@ def keep(value=None, **_kwargs):
     """Take what must not be seen."""
 
 
+@app.task(name="store.return")
+def return_(value):
+    """Return what may be seen."""
+    return value
+
+
 @app.task(name="store.give")
 def give(number):
     """Return what must not be seen."""
@@ -136,7 +143,7 @@ def fail_with(number):
 def fail_from(number):
     """Say it in the error that caused another."""
     try:
-        raise OutOfStock(_content(number))
+        fail(number)
     except OutOfStock as error:
         raise LookupError(f"order {number} has no stock") from error
 
@@ -145,7 +152,7 @@ def fail_from(number):
 def fail_within(number):
     """Say it in the error that was handled when another came."""
     try:
-        raise OutOfStock(_content(number))
+        fail(number)
     except OutOfStock:
         raise LookupError(f"order {number} has no stock")  # noqa: B904 -- as users write it
 
@@ -161,7 +168,9 @@ def fail_noted(number):
 @app.task(name="store.fail_group")
 def fail_group(number):
     """Say it in one error of several."""
-    raise builtins.ExceptionGroup(f"orders of day {number}", [OutOfStock(_content(number)), ValueError("late")])
+    raise builtins.ExceptionGroup(
+        f"orders of day {number}", [OutOfStock(_content(number)), ValueError("late")]
+    )
 
 
 @app.task(name="store.line")
@@ -217,4 +226,3 @@ def pay(self, how="card", **_kwargs):
     if how == "fail":
         raise OutOfStock(plant("error of a retry").content())
     return plant("result of a retry").content()
-

@@ -155,4 +155,3 @@ class Installed:
             return self.api.list_all(name, limit=200)
         except ApiError:
             return self.api.list_all(name)
-

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from .app import app
+from .decoys import DECOYS
 from .places import plant
 from .plants import PLANTS, WAYS, Plant
 
@@ -52,20 +53,26 @@ def _send_plants() -> dict[str, str]:
     return sent
 
 
+def _send_decoys() -> dict[str, str]:
+    return {
+        f"decoy {number}": app.send_task("store.return", (value,)).id
+        for number, value in enumerate(DECOYS)
+    }
+
+
 def _send_names() -> dict[str, str]:
     task, queue = app.tasks["store.keep"], plant("queue name").content()
     text = {name: plant(name).content() for name in ("group id", "shadow name", "message header")}
     return {
-        "name of a task that runs": app.send_task(
-            plant("name of a task that runs").content()
-        ).id,
+        "name of a task that runs": app.send_task(plant("name of a task that runs").content()).id,
         "task name": app.send_task(plant("task name").content(), ignore_result=True).id,
         "queue name": task.apply_async((), queue=queue).id,
         "shadow name": task.apply_async((), shadow=text["shadow name"]).id,
         "group id": task.apply_async((), group_id=text["group id"]).id,
         "message header": task.apply_async((), headers={"x-api-key": text["message header"]}).id,
         "stamp": task.apply_async(
-            (), headers={"stamps": {"token": plant("stamp").content()}, "stamped_headers": ["token"]}
+            (),
+            headers={"stamps": {"token": plant("stamp").content()}, "stamped_headers": ["token"]},
         ).id,
         "to retry": app.send_task("store.pay", ("card",), {"order": 7}).id,
         "to retry in vain": app.send_task("store.pay", ("fail",), {"order": 7}).id,
@@ -84,6 +91,6 @@ def _wait(sent: dict[str, str]) -> None:
 
 if __name__ == "__main__":
     write_lines(Path(os.environ["CANARY_FOLDER"]))
-    ids = _send_plants() | _send_names()
+    ids = _send_plants() | _send_decoys() | _send_names()
     _wait(ids)
-    print(json.dumps(ids))
+    print(json.dumps(ids))  # noqa: T201 -- for whoever started it

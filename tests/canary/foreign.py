@@ -21,6 +21,10 @@ class OutOfStock(Exception):
     """An application's own error."""
 
 
+def _sell(each: Plant) -> None:
+    raise OutOfStock(each.content())
+
+
 def _play(tracer: Tracer, each: Plant, state: str) -> str:
     task_id = str(uuid.uuid4())
     attributes = {
@@ -37,7 +41,7 @@ def _play(tracer: Tracer, each: Plant, state: str) -> str:
         with tracer.start_as_current_span(
             "run/store.far", kind=SpanKind.CONSUMER, attributes=attributes
         ):
-            raise OutOfStock(each.content())
+            _sell(each)
     except OutOfStock:
         return task_id
 
@@ -51,7 +55,7 @@ def main() -> None:
         each.name: _play(tracer, each, _STATES[each.way]) for each in PLANTS if each.way in _STATES
     }
     provider.shutdown()
-    print(json.dumps(ids))
+    print(json.dumps(ids))  # noqa: T201 -- for whoever started it
 
 
 if __name__ == "__main__":

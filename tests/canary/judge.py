@@ -8,12 +8,24 @@ from typing import Any
 
 from z4j_otel.redaction import REDACTED
 
+from .decoys import DECOYS
 from .places import plant
 from .plants import PLANTS, WAYS, Plant
 from .run import Outcome
 
-__all__ = ["find_changed", "find_lost", "find_merged"]
+__all__ = ["find_changed", "find_lost", "find_lost_elsewhere", "find_merged"]
 
+_MEMBERS = {
+    "task name": ("task name", "task_name"),
+    "name of a task that runs": ("name of a task that runs", "task_name"),
+    "queue name": ("queue name", "queue"),
+    "shadow name": ("shadow name", "shadow"),
+    "group id": ("group id", "group_id"),
+    "worker's host name": ("group id", "worker"),
+    "name of the deployment": ("group id", "environment"),
+    "result of a retry": ("to retry, again", "result"),
+}
+"""By plant, the task whose events show it, and as what."""
 _SHARED = ("queue", "worker", "tags", "environment")
 """Members of every event that hold a plant of their own in this run."""
 
@@ -50,22 +62,34 @@ def _what_is_lost(each: Plant, data: dict[str, Any]) -> str:
 
 
 def _lost_names(outcome: Outcome, events: Mapping[str, list[dict[str, Any]]]) -> Iterator[str]:
-    places = {
-        "task name": "task_name",
-        "name of a task that runs": "task_name",
-        "queue name": "queue",
-        "shadow name": "shadow",
-        "group id": "group_id",
+    for name, (task, member) in _MEMBERS.items():
+        found = [event["data"].get(member) for event in events.get(outcome.ids[task], ())]
+        if plant(name).shown not in found:
+            yield f"{name}: expected {plant(name).shown!r} as {member}, got {found}"
+    for number, value in enumerate(DECOYS):
+        for event in events.get(outcome.ids[f"decoy {number}"], ()):
+            data = event["data"]
+            if data.get("args", [value]) != [value] or data.get("result", value) != value:
+                yield f"decoy {value!r}: shown as {data.get('args', data.get('result'))!r}"
+
+
+def find_lost_elsewhere(outcome: Outcome) -> Iterator[str]:
+    """Yield each plant outside of tasks whose surroundings were lost."""
+    commands = outcome.commands
+    told = {
+        "worker's host name": json.dumps(outcome.heartbeats),
+        "queue name": json.dumps(outcome.heartbeats[-1:]),
+        "name of a task that runs": json.dumps(outcome.heartbeats[-1:]),
+        "unknown task of a rate limit": str(commands["rate limit"]["error"]),
+        "unknown queue of a purge": str(commands["purge"]["error"]),
+        "unknown worker": str(commands["rate limit of a worker"]["error"]),
+        "agent's name": str(outcome.surfaces["frames to the brain"]),
+        "name of a schedule": str(outcome.surfaces["frames to the brain"]),
+        "name of the deployment": str(outcome.surfaces["z4j-otel status"]),
     }
-    for name, member in places.items():
-        shown = plant(name).shown
-        found = [event["data"].get(member) for event in events.get(outcome.ids[name], ())]
-        if shown not in found:
-            yield f"{name}: expected {shown!r} as {member}, got {found}"
-    again = events.get(outcome.ids["to retry, again"], ())
-    results = [event["data"].get("result") for event in again]
-    if plant("result of a retry").shown not in results:
-        yield f"result of a retry: got {results}"
+    for name, text in told.items():
+        if str(plant(name).shown) not in text:
+            yield f"{name}: expected {plant(name).shown!r} in {text[-400:]}"
 
 
 def find_changed(outcome: Outcome) -> Iterator[str]:
@@ -94,10 +118,12 @@ def find_merged(outcome: Outcome) -> Iterator[str]:
     texts: dict[str, set[str]] = {}
     for row in outcome.rows.values():
         if row.get("fingerprint"):
-            texts.setdefault(row["fingerprint"], set()).add(f"{row['exception']} {row['traceback']}"[-300:])
+            texts.setdefault(row["fingerprint"], set()).add(
+                f"{row['exception']} {row['traceback']}"[-300:]
+            )
     for fingerprint, several in texts.items():
         if len(several) > 1:
-            yield f"{len(several)} different failures have the fingerprint {fingerprint}: {sorted(several)[:2]}"
+            yield f"{len(several)} different failures are one, {fingerprint}: {sorted(several)[:2]}"
 
 
 def _as_text(value: Any) -> str:

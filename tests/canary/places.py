@@ -25,9 +25,7 @@ READY, SENT = "the worker is ready", "beat has sent a task"
 """What the processes print for whoever waits for it."""
 
 
-def _named(
-    name: str, shape: str, put: str, shown: str | None = None, way: str = "place"
-) -> Plant:
+def _named(name: str, shape: str, put: str, shown: str | None = None, way: str = "place") -> Plant:
     make = SHAPES[shape].make if shape else made_up
     # A vendor's prefix may be written in a name; its body must fit there, too.
     return Plant(name, way, make, put.format, shown)
@@ -70,12 +68,19 @@ COMMANDS = (
     _named("override argument", "", "login with password={} again", way="typed"),
     _named("override keyword", "", "{}", way="typed"),
     _named(
-        "unknown task of a rate limit", "Stripe key", "shop.none {}", "shop.none [REDACTED]", "typed"
+        "unknown task of a rate limit",
+        "Stripe key",
+        "shop.none {}",
+        "shop.none [REDACTED]",
+        "typed",
     ),
     _named("unknown queue of a purge", "GitHub token", "none.{}", "none.[REDACTED]", "typed"),
     _named("unknown worker", "GitLab token", "none@{}", "none@[REDACTED]", "typed"),
     _named(
-        "result of a retry", "", "paid with token={}, order 7", "paid with token=[REDACTED], order 7"
+        "result of a retry",
+        "",
+        "paid with token={}, order 7",
+        "paid with token=[REDACTED], order 7",
     ),
     _named("error of a retry", "", "cannot pay with token={}, order 7"),
 )

@@ -157,7 +157,9 @@ PLANTS: tuple[Plant, ...] = tuple(
             made_up,
             lambda s: {"client_secret": s, "shop": "north"},
         ),
-        Plant("password, task's repr", "task's repr", made_up, _TASK.format, _TASK.format(REDACTED)),
+        Plant(
+            "password, task's repr", "task's repr", made_up, _TASK.format, _TASK.format(REDACTED)
+        ),
         *_values(),
         *_lines(),
     )

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
-
 from tests.e2e.otlp_receiver import OtlpReceiver
 from tests.truth.brokers import redis
+
 from z4j_otel.cli.brain_api import wait_until
 
 from .brains import Brain
@@ -224,7 +224,18 @@ def _command(brain: Brain, outcome: Outcome) -> None:
             "rate_limit",
             {"task_name": plant("unknown task of a rate limit").content(), "rate": "1/s"},
         ),
-        "purge": ("purge_queue", {"queue": plant("unknown queue of a purge").content(), "force": True}),
+        "purge": (
+            "purge_queue",
+            {"queue": plant("unknown queue of a purge").content(), "force": True},
+        ),
+        "rate limit of a worker": (
+            "rate_limit",
+            {
+                "task_name": "store.keep",
+                "rate": "1/s",
+                "worker_name": plant("unknown worker").content(),
+            },
+        ),
         "cancel": ("cancel_task", {**celery, "task_id": outcome.ids["to retry"]}),
     }
     for name, (action, parameters) in orders.items():
@@ -257,5 +268,3 @@ def _read_frames(tap: Wiretap, outcome: Outcome) -> None:
             outcome.heartbeats.append(payload)
         for event in payload.get("events", ()) if isinstance(payload, dict) else ():
             outcome.events.setdefault(event["task_id"], []).append(event)
-
-

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import itertools
 import json
-import os
 from collections.abc import Callable, Iterator, Sequence
 from urllib.parse import quote, quote_plus
 
@@ -53,16 +53,24 @@ def forms_of(name: str, make: Callable[[str], str]) -> set[bytes]:
 
 def forms_of_text(own: str) -> set[bytes]:
     """Return what to look for of a secret no part of which is known beforehand."""
-    every = {form for piece in (own[:_PIECE_CHARS], own[-_PIECE_CHARS:]) for form in _writings(piece)}
+    every = {
+        form for piece in (own[:_PIECE_CHARS], own[-_PIECE_CHARS:]) for form in _writings(piece)
+    }
     # What holds another form is found by the other one.
     return {form for form in every if not any(o != form and o in form for o in every)}
 
 
 def _own_part(secrets: Sequence[str]) -> str:
     """Return the first secret without what every secret of its kind begins and ends with."""
-    begin = len(os.path.commonprefix(secrets))
-    end = len(os.path.commonprefix([secret[::-1] for secret in secrets]))
+    begin = _common(secrets)
+    end = _common([secret[::-1] for secret in secrets])
     return secrets[0][begin : len(secrets[0]) - end]
+
+
+def _common(texts: Sequence[str]) -> int:
+    """Return with how many equal characters all texts begin."""
+    columns = zip(*texts, strict=False)
+    return sum(1 for _ in itertools.takewhile(lambda column: len(set(column)) == 1, columns))
 
 
 def _writings(text: str) -> Iterator[bytes]:

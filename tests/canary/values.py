@@ -105,8 +105,12 @@ VALUES: Mapping[str, Value] = MappingProxyType(
         "bytes below a sensitive key": Value(
             lambda s: {"secret": s.encode(), "shop": 7}, {"secret": REDACTED, "shop": 7}
         ),
-        "set": Value(lambda s: {f"charge by {s} refused"}, ["charge by [REDACTED] refused"], _STRIPE),
-        "tuple": Value(lambda s: ("north", f"to {s}, twice"), ["north", "to [REDACTED], twice"], _MAIL),
+        "set": Value(
+            lambda s: {f"charge by {s} refused"}, ["charge by [REDACTED] refused"], _STRIPE
+        ),
+        "tuple": Value(
+            lambda s: ("north", f"to {s}, twice"), ["north", "to [REDACTED], twice"], _MAIL
+        ),
         "named tuple": Value(
             lambda s: Wallet("ann", s, "north"),
             {"user": "ann", "secret": REDACTED, "shop": "north"},
@@ -119,9 +123,7 @@ VALUES: Mapping[str, Value] = MappingProxyType(
             {"paid_with": REDACTED, "order": 7},
             SHAPES["card number"].make,
         ),
-        "text across the cut": Value(
-            lambda s: f"{'x' * 7930} password={s} {'y' * 400}", None
-        ),
+        "text across the cut": Value(lambda s: f"{'x' * 7930} password={s} {'y' * 400}", None),
         "dataclass": Value(lambda s: Login("ann", s), f"<{Login.__module__}.Login>"),
         "attrs": Value(lambda s: Account("ann", s), f"<{Account.__module__}.Account>"),
         "pydantic": Value(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from types import MappingProxyType
 
 from .secret import DIGITS, HEX, WORD, made_up
@@ -56,7 +56,9 @@ VENDORS: Mapping[str, Shape] = MappingProxyType(
         "Twilio key": _key("call with {} refused", "SK", 32, HEX),
         "Vault token": _key("read with {} refused", "hvs.", 30),
         "login header": Shape("sent Basic {} to the bank".format, _login),
-        "login without a scheme": Shape("cannot reach app:{}@db.internal:5432, gave up".format, _word),
+        "login without a scheme": Shape(
+            "cannot reach app:{}@db.internal:5432, gave up".format, _word
+        ),
         "other authorization header": Shape(
             "Host: pay.example.com\nAuthorization: Own {}\nAccept: */*".format,
             _word,
@@ -65,7 +67,8 @@ VENDORS: Mapping[str, Shape] = MappingProxyType(
         "session id": Shape("visit with session_id={} of ann".format, _word),
         "CSRF token": Shape("form with xsrf={} of ann".format, _word),
         "name and value in a text": Shape(
-            '[{{"name": "DB_PASSWORD", "value": "{}"}}, {{"name": "LANG", "value": "C"}}]'.format, _word
+            '[{{"name": "DB_PASSWORD", "value": "{}"}}, {{"name": "LANG", "value": "C"}}]'.format,
+            _word,
         ),
         "prose": Shape("the password is {} and ann knows it".format, _word),
         "netrc": Shape("machine db.internal login ann password {} account shop".format, _word),

@@ -102,9 +102,7 @@ class Wiretap:
 
     async def _pass_on(self, near: Any) -> None:
         try:
-            await asyncio.gather(
-                _pump(near, near.far, self.up), _pump(near.far, near, self.down)
-            )
+            await asyncio.gather(_pump(near, near.far, self.up), _pump(near.far, near, self.down))
         finally:
             await near.far.close()
 

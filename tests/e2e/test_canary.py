@@ -5,7 +5,12 @@ from __future__ import annotations
 import pytest
 
 from ..canary.brains import Embedded  # noqa: TID252 -- shared with make canary
-from ..canary.judge import find_changed, find_lost, find_merged  # noqa: TID252 -- as above
+from ..canary.judge import (  # noqa: TID252 -- as above
+    find_changed,
+    find_lost,
+    find_lost_elsewhere,
+    find_merged,
+)
 from ..canary.run import play  # noqa: TID252 -- as above
 from ..canary.search import find_leaks, own_secrets  # noqa: TID252 -- as above
 from ..truth.brokers import BrokerMissing  # noqa: TID252 -- as above
@@ -43,6 +48,7 @@ def test_what_stands_around_each_secret_is_shown(run):
     """Nothing but the secret went, and what was sent is what the brain shows."""
     assert list(find_lost(run, run.events)) == []
     assert list(find_lost(run, run.shown)) == []
+    assert list(find_lost_elsewhere(run)) == []
     assert list(find_changed(run)) == []
 
 

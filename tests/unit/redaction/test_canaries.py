@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 
 import pytest
-
 from tests.canary.plants import PLANTS
+
 from z4j_otel.redaction import RedactionPolicy, Redactor
 from z4j_otel.redaction.catalogue import RULES
 
