@@ -20,6 +20,7 @@ from kombu.transport import filesystem
 
 from z4j_otel.cli.workload.app import WholeFiles
 
+from . import database, project
 from .places import QUEUE, READY, SENT, plant
 from .plants import PLANTS
 
@@ -55,6 +56,7 @@ def _broker() -> dict[str, object]:
     return {"broker_url": url, "broker_transport_options": options if "file" in url else {}}
 
 
+project.set_up()
 app = Celery("shop")
 app.conf.update(
     _broker(),
@@ -85,6 +87,7 @@ app.conf.update(
     }
     if os.environ.get("CANARY_BEAT")
     else {},
+    beat_scheduler=database.SCHEDULER,
 )
 # Celery's own lines hold what the tasks take and raise: they are not ours to judge.
 for noisy in ("celery", "kombu", "amqp"):

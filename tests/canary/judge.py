@@ -84,7 +84,13 @@ def find_lost_elsewhere(outcome: Outcome) -> Iterator[str]:
         "unknown queue of a purge": str(commands["purge"]["error"]),
         "unknown worker": str(commands["rate limit of a worker"]["error"]),
         "agent's name": str(outcome.surfaces["frames to the brain"]),
-        "name of a schedule": str(outcome.surfaces["frames to the brain"]),
+        **{
+            name: str(outcome.surfaces["frames to the brain"])
+            for name in (
+                *("name of a schedule", "argument of a schedule"),
+                *("name of a schedule in the database", "argument of a schedule in the database"),
+            )
+        },
         "name of the deployment": str(outcome.surfaces["z4j-otel status"]),
     }
     for name, text in told.items():

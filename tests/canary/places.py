@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from .plants import Plant
+from .project import DJANGO_KEY
 from .secret import made_up
 from .shapes import SHAPES
 
@@ -86,13 +87,19 @@ COMMANDS = (
 )
 """What an operator types, and what comes of it."""
 
+_LOGIN, _LOGIN_SHOWN = "login with password={} again", "login with password=[REDACTED] again"
+
 SCHEDULES = (
-    _named("argument of a schedule", "", "login with password={} again"),
+    _named("argument of a schedule", "", _LOGIN, _LOGIN_SHOWN),
     _named("keyword of a schedule", "", "{}"),
     _named("name of a schedule", "Stripe key", "nightly {}", "nightly [REDACTED]"),
     _named("header of a schedule", "", "{}"),
-    _named("text of a schedule", "e-mail address", "tell {} of it"),
-    _named("queue of a schedule", "GitHub token", "nightly.{}", "nightly.[REDACTED]"),
+    _named("argument of a schedule in the database", "AWS key", "copy {} to", "copy [REDACTED] to"),
+    _named("keyword of a schedule in the database", "", "{}"),
+    _named("name of a schedule in the database", "Slack token", "hourly {}", "hourly [REDACTED]"),
+    _named("header of a schedule in the database", "", "{}"),
+    _named("text of a schedule in the database", "e-mail address", "tell {} of it"),
+    _named(DJANGO_KEY, "", "{}"),
 )
 """What beat sends."""
 

@@ -132,6 +132,7 @@ def play(
         ) as scene,
     ):  # fmt: skip
         say("a worker whose brain is away")
+        scene.schedules()
         scene.worker()
         wait_until(lambda: _is_ready(scene), "ready worker", timeout_s=_READY_S)
         say("the plants")

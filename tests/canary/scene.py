@@ -100,10 +100,14 @@ class Scene:
             "-Q", queues, "--hostname", plant("worker's host name").content(),
         )  # fmt: skip
 
+    def schedules(self) -> None:
+        """Make the database of schedules."""
+        command = [sys.executable, "-m", "tests.canary.database"]
+        subprocess.run(command, env=self.environment, cwd=ROOT, check=True)
+
     def beat(self) -> None:
         """Start beat."""
-        schedule = self.folder / "beat.schedule"
-        self._start("beat", "beat", "--loglevel=CRITICAL", "-s", str(schedule), CANARY_BEAT="1")
+        self._start("beat", "beat", "--loglevel=CRITICAL", CANARY_BEAT="1")
 
     def publish(self) -> dict[str, str]:
         """Send every plant once, wait for the tasks to end; return their ids by plant."""

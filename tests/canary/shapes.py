@@ -9,12 +9,11 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
 import attrs
-import django
-import django.conf
 import pydantic
 
 from z4j_otel.redaction import REDACTED
 
+from .project import set_up
 from .secret import DIGITS, HEX, WORD, luhn, made_up
 
 __all__ = ["SHAPES", "Shape"]
@@ -49,15 +48,9 @@ class Customer(pydantic.BaseModel):
 Wallet = collections.namedtuple("Wallet", "user secret shop")  # noqa: PYI024 -- as users write it
 
 
-def _set_django_up() -> None:
-    if not django.conf.settings.configured:
-        django.conf.settings.configure(ALLOWED_HOSTS=["*"], INSTALLED_APPS=[])
-        django.setup()
-
-
 def _django_model(secret: str) -> str:
     """Return the repr of a model that tells its columns, as many define ``__str__``."""
-    _set_django_up()
+    set_up()
     from django.apps import apps  # noqa: PLC0415 -- Django must be set up first
     from django.db import models  # noqa: PLC0415 -- Django must be set up first
 
@@ -82,14 +75,14 @@ def _django_model(secret: str) -> str:
 
 
 def _django_request(secret: str) -> str:
-    _set_django_up()
+    set_up()
     from django.test import RequestFactory  # noqa: PLC0415 -- Django must be set up first
 
     return repr(RequestFactory().get("/pay", {"order": "7", "session_token": secret, "page": "2"}))
 
 
 def _query_dict(secret: str) -> str:
-    _set_django_up()
+    set_up()
     from django.http import QueryDict  # noqa: PLC0415 -- Django must be set up first
 
     return repr(QueryDict(f"order=7&passphrase={secret}&page=2"))
