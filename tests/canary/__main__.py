@@ -35,7 +35,7 @@ from .plants import PLANTS
 from .run import Outcome, play
 from .search import ALL, Leak, find_leaks, own_secrets
 
-_BROKERS = ("redis", "embedded")
+_BROKERS = ("redis", "rabbitmq", "embedded")
 _MOST_SHOWN = 40
 
 

@@ -9,19 +9,21 @@ import builtins
 import importlib
 import logging
 import os
+import signal
 import sys
+import time
 from pathlib import Path
 
 from celery import Celery, Task
 from celery.exceptions import Reject
 from celery.signals import after_task_publish, worker_ready
-from kombu import Queue
+from kombu import Exchange, Queue
 from kombu.transport import filesystem
 
 from z4j_otel.cli.workload.app import WholeFiles
 
 from . import database, project
-from .places import QUEUE, READY, SENT, plant
+from .places import DEAD, QUEUE, READY, SENT, plant
 from .plants import PLANTS
 
 __all__ = ["app"]
@@ -40,6 +42,18 @@ class ChattyTask(Task):
 
     def __repr__(self) -> str:
         return self.told
+
+
+def _queues() -> list[Queue]:
+    named = Queue(plant("queue name").content())
+    if not os.environ["CANARY_BROKER"].startswith("amqp"):
+        return [Queue(QUEUE), named]
+    to_dead = {"x-dead-letter-exchange": DEAD, "x-dead-letter-routing-key": QUEUE}
+    return [
+        Queue(QUEUE, queue_arguments=to_dead),
+        named,
+        Queue(DEAD, Exchange(DEAD), routing_key=QUEUE),
+    ]
 
 
 def _broker() -> dict[str, object]:
@@ -63,7 +77,7 @@ app.conf.update(
     result_backend=os.environ["CANARY_RESULTS"],
     result_extended=True,
     task_default_queue=QUEUE,
-    task_queues=[Queue(QUEUE), Queue(plant("queue name").content())],
+    task_queues=_queues(),
     task_serializer="pickle",
     result_serializer="pickle",
     accept_content=["json", "pickle"],
@@ -219,6 +233,25 @@ def tell_task(self, number):
 @app.task(name=plant("name of a task that runs").content())
 def named():
     """Have a name that must not be seen."""
+
+
+@app.task(name=plant("name of a task that is rejected").content(), acks_late=True)
+def deny():
+    """Refuse the message for good, and have a name that must not be seen."""
+    raise Reject("no stock", requeue=False)
+
+
+@app.task(name=plant("name of a task that dies").content())
+def die():
+    """Die as under the out-of-memory killer, and have a name that must not be seen."""
+    os.kill(os.getpid(), signal.SIGKILL)
+    time.sleep(30)
+
+
+@app.task(name="store.parent")
+def parent():
+    """Send another task."""
+    keep.delay()
 
 
 @app.task(name="store.pay", bind=True)

@@ -39,6 +39,9 @@ class Brain(Protocol):
     def command(self, action: str, **parameters: Any) -> dict[str, Any]:
         """Issue a command and return it when it has ended."""
 
+    def dead_letters(self) -> list[dict[str, Any]]:
+        """Return the dead letters that the agent tells of."""
+
     def shown(self) -> dict[str, str]:
         """Return all that it shows, by list."""
 
@@ -75,6 +78,10 @@ class Embedded:
         issued = self._brain.inner.issue(action, unchecked=True, **parameters)
         ended = issued.wait(_COMMAND_S)
         return {"status": ended.status.value, "result": ended.result, "error": ended.error}
+
+    def dead_letters(self) -> list[dict[str, Any]]:
+        """Return the dead letters that the agent tells of."""
+        return list(self.command("dlq.list", engine="celery", limit=200)["result"]["entries"])
 
     def shown(self) -> dict[str, str]:
         """Return all that it shows, by list."""
@@ -136,6 +143,16 @@ class Installed:
             )
 
         return wait_until(ended, f"command {action}", timeout_s=_COMMAND_S)
+
+    def dead_letters(self) -> list[dict[str, Any]]:
+        """Return the dead letters that the agent tells of."""
+
+        def page() -> Any:
+            # The brain takes only so many of these and of bulk actions a minute.
+            return self.api.request("GET", "dead-letters", engine="celery", limit=200)
+
+        found = wait_until(page, "page of dead letters", timeout_s=_COMMAND_S)
+        return list(found["entries"])
 
     def shown(self) -> dict[str, str]:
         """Return all that its REST API shows, by list."""

@@ -17,6 +17,8 @@ __all__ = ["write_lines"]
 
 _WAIT_S = 60.0
 _NEVER_END = {"reason of a rejection"}
+_UNTOLD = {"task name", "task id", "name of a task that is rejected", "name of a task that dies"}
+"""Tasks of whose end the result backend does not tell."""
 
 
 def write_lines(folder: Path) -> None:
@@ -63,7 +65,14 @@ def _send_decoys() -> dict[str, str]:
 def _send_names() -> dict[str, str]:
     task, queue = app.tasks["store.keep"], plant("queue name").content()
     text = {name: plant(name).content() for name in ("group id", "shadow name", "message header")}
+    app.send_task("store.parent", task_id=plant("task id").content())
     return {
+        # The brain knows it by what is shown of it.
+        "task id": str(plant("task id").shown),
+        **{
+            name: app.send_task(plant(name).content(), ignore_result=True).id
+            for name in ("name of a task that is rejected", "name of a task that dies")
+        },
         "name of a task that runs": app.send_task(plant("name of a task that runs").content()).id,
         "task name": app.send_task(plant("task name").content(), ignore_result=True).id,
         "queue name": task.apply_async((), queue=queue).id,
@@ -81,7 +90,7 @@ def _send_names() -> dict[str, str]:
 
 
 def _wait(sent: dict[str, str]) -> None:
-    never = {name for name in sent if name.partition(", ")[2] in _NEVER_END} | {"task name"}
+    never = {name for name in sent if name.partition(", ")[2] in _NEVER_END} | _UNTOLD
     for name, task_id in sent.items():
         if name not in never:
             with contextlib.suppress(Exception):
@@ -91,6 +100,9 @@ def _wait(sent: dict[str, str]) -> None:
 
 if __name__ == "__main__":
     write_lines(Path(os.environ["CANARY_FOLDER"]))
+    with app.connection_for_write() as connection:
+        for queue in app.amqp.queues.values():
+            queue(connection.default_channel).declare()
     ids = _send_plants() | _send_decoys() | _send_names()
     _wait(ids)
     print(json.dumps(ids))  # noqa: T201 -- for whoever started it

@@ -18,6 +18,8 @@ __all__ = ["find_changed", "find_lost", "find_lost_elsewhere", "find_merged"]
 _MEMBERS = {
     "task name": ("task name", "task_name"),
     "name of a task that runs": ("name of a task that runs", "task_name"),
+    "name of a task that is rejected": ("name of a task that is rejected", "task_name"),
+    "name of a task that dies": ("name of a task that dies", "task_name"),
     "queue name": ("queue name", "queue"),
     "shadow name": ("shadow name", "shadow"),
     "group id": ("group id", "group_id"),
@@ -93,6 +95,12 @@ def find_lost_elsewhere(outcome: Outcome) -> Iterator[str]:
         },
         "name of the deployment": str(outcome.surfaces["z4j-otel status"]),
     }
+    if outcome.letters:
+        told["name of a task that is rejected"] = json.dumps(outcome.letters)
+        for each in PLANTS:
+            letter = outcome.letters.get(outcome.ids[each.name])
+            if each.way == "reason of a rejection" and letter is None:
+                yield f"{each.name}: no dead letter"
     for name, text in told.items():
         if str(plant(name).shown) not in text:
             yield f"{name}: expected {plant(name).shown!r} in {text[-400:]}"

@@ -10,6 +10,7 @@ from .shapes import SHAPES
 __all__ = [
     "COMMANDS",
     "CONF",
+    "DEAD",
     "ENVIRONMENT",
     "NAMES",
     "PLACES",
@@ -21,7 +22,7 @@ __all__ = [
     "plant",
 ]
 
-QUEUE = "orders"
+QUEUE, DEAD = "orders", "orders.dead"
 READY, SENT = "the worker is ready", "beat has sent a task"
 """What the processes print for whoever waits for it."""
 
@@ -40,6 +41,9 @@ NAMES = (
     _named("group id", "Stripe key", "group-{}", "group-[REDACTED]"),
     _named("message header", "", "{}"),
     _named("stamp", "", "{}"),
+    _named("task id", "GitHub token", "charge-{}", "charge-[REDACTED]"),
+    _named("name of a task that is rejected", "Stripe key", "shop.deny {}", "shop.deny [REDACTED]"),
+    _named("name of a task that dies", "AWS key", "shop.die {}", "shop.die [REDACTED]"),
     _named("name of a task that runs", "Slack token", "shop.sync {}", "shop.sync [REDACTED]"),
 )
 """Names and headers of tasks and workers."""

@@ -5,13 +5,14 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
+import secrets
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from tests.e2e.otlp_receiver import OtlpReceiver
-from tests.truth.brokers import redis
+from tests.truth.brokers import rabbitmq, rabbitmqctl, redis
 
 from z4j_otel.cli.brain_api import wait_until
 
@@ -54,6 +55,8 @@ class Outcome:
     """The brain's row of each task."""
     commands: dict[str, dict[str, Any]] = dataclasses.field(default_factory=dict)
     """How each command ended."""
+    letters: dict[str, dict[str, Any]] = dataclasses.field(default_factory=dict)
+    """The dead letters by task, where the broker keeps some."""
     heartbeats: list[dict[str, Any]] = dataclasses.field(default_factory=list)
 
     def add(self, path: str, *found: bytes) -> None:
@@ -91,16 +94,32 @@ def _broker(kind: str, folder: Path) -> Iterator[tuple[str, str]]:
         results = f"z4j_otel.cli.workload.results:Results+sqlite:///{folder}/results.db"
         yield "filesystem://", results
         return
-    with redis() as broker, redis() as results:
-        yield (
-            _with_password(broker, plant("broker's password").secret),
-            _with_password(results, plant("result backend's password").secret),
-        )
+    password = plant("broker's password").secret
+    with redis() as results:
+        # A Redis whose default user needs no password takes any.
+        secret = plant("result backend's password").secret
+        backend = results.replace("//", f"//default:{secret}@", 1)
+        if kind == "redis":
+            with redis() as broker:
+                yield broker.replace("//", f"//default:{password}@", 1), backend
+        else:
+            with _rabbitmq(password) as broker:
+                yield broker, backend
 
 
-def _with_password(url: str, password: str) -> str:
-    # A Redis whose default user needs no password takes any.
-    return url.replace("//", f"//default:{password}@", 1)
+@contextlib.contextmanager
+def _rabbitmq(password: str) -> Iterator[str]:
+    """Yield the URL of a virtual host, of a user with this password."""
+    user = f"canary-{secrets.token_hex(4)}"
+    with rabbitmq() as url:
+        host = url.rpartition("/")[2]
+        for arguments in (("add_user", user, password), ("set_permissions", "-p", host, user)):
+            rights = (".*",) * 3 if arguments[0] == "set_permissions" else ()
+            rabbitmqctl(*arguments, *rights)
+        try:
+            yield f"amqp://{user}:{password}@{url.rpartition('@')[2]}"
+        finally:
+            rabbitmqctl("delete_user", user)
 
 
 def play(
@@ -116,7 +135,7 @@ def play(
     Args:
         brain: The brain, running.
         folder: An empty directory for all files.
-        broker: ``redis`` or ``embedded``.
+        broker: ``redis``, ``rabbitmq`` or ``embedded``.
         without: A rule to take away from the worker, or None.
         say: Is told what happens.
     """
@@ -147,6 +166,9 @@ def play(
         _wait_delivered(brain, outcome)
         say("commands")
         _command(brain, outcome)
+        if url.startswith("amqp"):
+            outcome.letters = {each["task_id"]: each for each in brain.dead_letters()}
+            outcome.add("dead letters", json.dumps(outcome.letters).encode())
         say("schedules")
         scene.beat()
         wait_until(lambda: _has_ticked(scene), "run of a schedule", timeout_s=_READY_S)
@@ -208,7 +230,7 @@ def _wait_delivered(brain: Brain, outcome: Outcome) -> None:
         return bool(row) and row["state"] in {"success", "failure", "retry"}  # type: ignore[index]
 
     for name in outcome.ids:
-        if name != "task name" and not name.endswith("rejection"):
+        if name != "task name":
             wait_until(lambda name=name: is_shown(name), f"end of {name}", timeout_s=_DELIVERED_S)
 
 

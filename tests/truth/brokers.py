@@ -15,7 +15,16 @@ from pathlib import Path
 from types import MappingProxyType
 from urllib.parse import urlsplit
 
-__all__ = ["BROKERS", "RESULTS", "Broker", "BrokerMissing", "Results"]
+__all__ = [
+    "BROKERS",
+    "RESULTS",
+    "Broker",
+    "BrokerMissing",
+    "Results",
+    "rabbitmq",
+    "rabbitmqctl",
+    "redis",
+]
 
 
 class BrokerMissing(Exception):
@@ -54,16 +63,21 @@ def rabbitmq() -> Iterator[str]:
     """Yield the URL of a RabbitMQ virtual host made for this run."""
     server = os.environ.get("TEST_RABBITMQ_URL", "amqp://guest:guest@127.0.0.1:5672")
     name = f"z4j-truth-{secrets.token_hex(4)}"
-    _rabbitmqctl("add_vhost", name)
+    rabbitmqctl("add_vhost", name)
     try:
         user = urlsplit(server).username or "guest"
-        _rabbitmqctl("set_permissions", "-p", name, user, ".*", ".*", ".*")
+        rabbitmqctl("set_permissions", "-p", name, user, ".*", ".*", ".*")
         yield f"{server}/{name}"
     finally:
-        _rabbitmqctl("delete_vhost", name)
+        rabbitmqctl("delete_vhost", name)
 
 
-def _rabbitmqctl(*arguments: str) -> None:
+def rabbitmqctl(*arguments: str) -> None:
+    """Run rabbitmqctl.
+
+    Raises:
+        BrokerMissing: There is none, or no RabbitMQ that answers.
+    """
     program = shutil.which("rabbitmqctl")
     if program is None:
         raise BrokerMissing("no rabbitmqctl here")
