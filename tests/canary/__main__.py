@@ -37,6 +37,7 @@ from .search import ALL, Leak, find_leaks, own_secrets
 
 _BROKERS = ("redis", "rabbitmq", "embedded")
 _MOST_SHOWN = 40
+_FEW = 3
 
 
 @dataclasses.dataclass(slots=True)
@@ -98,6 +99,12 @@ def _options() -> argparse.Namespace:
     parser.add_argument(
         "--broker", dest="brokers", choices=_BROKERS, action="append", help="only with this broker"
     )
+    parser.add_argument(
+        "--agent-host",
+        choices=["thread", "process"],
+        default="thread",
+        help="where the agent lives",
+    )
     parser.add_argument("--without", metavar="RULE", help="take this rule of redaction away")
     parser.add_argument("--json", action="store_true", help="a report on standard output")
     options = parser.parse_args()
@@ -115,7 +122,14 @@ def _verdict(options: argparse.Namespace, broker: str, console: Console) -> Verd
     with brain, tempfile.TemporaryDirectory(prefix="z4j-canary-") as folder:
         say(f"{brain.title}, {broker}")
         own = own_secrets(brain.environment())
-        outcome = play(brain, Path(folder), broker=broker, without=options.without, say=say)
+        outcome = play(
+            brain,
+            Path(folder),
+            broker=broker,
+            without=options.without,
+            agent_host=options.agent_host,
+            say=say,
+        )
     say("searching")
     lost = sorted(_lost(outcome))
     return Verdict(
@@ -148,8 +162,11 @@ def _show(console: Console, verdict: Verdict) -> None:
         table.add_row(path, f"{size:,}", f"[red]{count}" if count else "0")
     console.print()
     console.print(table)
-    for leak in verdict.leaks[:_MOST_SHOWN]:
-        text = f"LEAK  {leak.plant}  in {leak.path}: {leak.excerpt!r}"
+    for plant in sorted({leak.plant for leak in verdict.leaks}):
+        several = [leak for leak in verdict.leaks if leak.plant == plant]
+        paths = ", ".join(leak.path for leak in several[:_FEW])
+        more = f" and {len(several) - _FEW} more" if len(several) > _FEW else ""
+        text = f"LEAK  {plant}: in {paths}{more}, as {several[0].excerpt!r}"
         console.print(text, style="red", markup=False)
     for loss in verdict.lost[:_MOST_SHOWN]:
         console.print(f"LOST  {loss}", style="red", markup=False)

@@ -71,6 +71,7 @@ def _broker() -> dict[str, object]:
 
 
 project.set_up()
+project.check_reprs()
 app = Celery("shop")
 app.conf.update(
     _broker(),

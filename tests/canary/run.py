@@ -128,6 +128,7 @@ def play(
     *,
     broker: str,
     without: str | None,
+    agent_host: str = "thread",
     say: Callable[[str], None],
 ) -> Outcome:
     """Push every plant through a worker and collect all that comes out.
@@ -136,6 +137,7 @@ def play(
         brain: The brain, running.
         folder: An empty directory for all files.
         broker: ``redis``, ``rabbitmq`` or ``embedded``.
+        agent_host: Where the agent lives: ``thread`` or ``process``.
         without: A rule to take away from the worker, or None.
         say: Is told what happens.
     """
@@ -148,6 +150,7 @@ def play(
         Scene(
             folder, {**agent, "Z4J_BRAIN_URL": tap.url},
             broker=url, results=results, spans=spans.env(), without=without,
+            agent_host=agent_host,
         ) as scene,
     ):  # fmt: skip
         say("a worker whose brain is away")

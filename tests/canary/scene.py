@@ -42,6 +42,7 @@ class Scene:
         results: str,
         spans: Mapping[str, str],
         without: str | None,
+        agent_host: str = "thread",
     ) -> None:
         """Prepare; nothing runs yet.
 
@@ -52,6 +53,7 @@ class Scene:
             results: The result backend's URL.
             spans: Variables that lead OpenTelemetry's own exporter to its receiver.
             without: The rule to run without.
+            agent_host: Where the agent lives: ``thread`` or ``process``.
         """
         self.folder, self.home = folder, folder / "home"
         self._without = without
@@ -69,6 +71,7 @@ class Scene:
             "OTEL_RESOURCE_ATTRIBUTES": plant("resource attribute").content(),
             "Z4J_HOME": str(self.home),
             "Z4J_LOG_LEVEL": "DEBUG",
+            "Z4J_AGENT_HOST": agent_host,
             "Z4J_TAGS": plant("tag").content(),
             "Z4J_AGENT_NAME": plant("agent's name").content(),
             "Z4J_ENVIRONMENT": plant("name of the deployment").content(),

@@ -13,7 +13,6 @@ import pydantic
 
 from z4j_otel.redaction import REDACTED
 
-from .project import set_up
 from .secret import DIGITS, HEX, WORD, luhn, made_up
 
 __all__ = ["SHAPES", "Shape"]
@@ -46,46 +45,6 @@ class Customer(pydantic.BaseModel):
 
 
 Wallet = collections.namedtuple("Wallet", "user secret shop")  # noqa: PYI024 -- as users write it
-
-
-def _django_model(secret: str) -> str:
-    """Return the repr of a model that tells its columns, as many define ``__str__``."""
-    set_up()
-    from django.apps import apps  # noqa: PLC0415 -- Django must be set up first
-    from django.db import models  # noqa: PLC0415 -- Django must be set up first
-
-    class Meta:
-        app_label = "shop"
-
-    def tell(self: models.Model) -> str:
-        columns = (field.name for field in self._meta.fields)
-        return ", ".join(f"{name}={getattr(self, name)!r}" for name in columns)
-
-    members = {
-        "__module__": __name__,
-        "Meta": Meta,
-        "__str__": tell,
-        "id": models.IntegerField(primary_key=True),
-        "auth_token": models.CharField(max_length=64),
-        "shop": models.CharField(max_length=64),
-    }
-    apps.all_models["shop"].pop("subscriber", None)
-    model = type("Subscriber", (models.Model,), members)
-    return repr(model(id=7, auth_token=secret, shop="north"))
-
-
-def _django_request(secret: str) -> str:
-    set_up()
-    from django.test import RequestFactory  # noqa: PLC0415 -- Django must be set up first
-
-    return repr(RequestFactory().get("/pay", {"order": "7", "session_token": secret, "page": "2"}))
-
-
-def _query_dict(secret: str) -> str:
-    set_up()
-    from django.http import QueryDict  # noqa: PLC0415 -- Django must be set up first
-
-    return repr(QueryDict(f"order=7&passphrase={secret}&page=2"))
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -150,9 +109,16 @@ SHAPES: Mapping[str, Shape] = MappingProxyType(
         "repr of attrs": Shape(lambda s: repr(Account("ann", s))),
         "repr of pydantic": Shape(lambda s: repr(Customer(user="ann", access_token=s))),
         "str of pydantic": Shape(lambda s: str(Customer(user="ann", access_token=s))),
-        "repr of a Django model": Shape(_django_model),
-        "repr of a Django request": Shape(_django_request),
-        "repr of a QueryDict": Shape(_query_dict, hidden=lambda s: f"['{s}']"),
+        "repr of a Django model": Shape(
+            lambda s: f"<Subscriber: id=7, auth_token='{s}', shop='north'>"
+        ),
+        "repr of a Django request": Shape(
+            lambda s: f"<WSGIRequest: GET '/pay?order=7&session_token={s}&page=2'>"
+        ),
+        "repr of a QueryDict": Shape(
+            lambda s: f"<QueryDict: {{'order': ['7'], 'passphrase': ['{s}'], 'page': ['2']}}>",
+            hidden=lambda s: f"['{s}']",
+        ),
         "repr of a named tuple": Shape(lambda s: repr(Wallet("ann", s, "north"))),
         "repr of a namespace": Shape(
             lambda s: repr(types.SimpleNamespace(user="ann", auth_token=s, shop=7))

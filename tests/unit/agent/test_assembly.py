@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from z4j_otel.agent.arbiter import Arbiter
-from z4j_otel.agent.assembly import leave
+from z4j_otel.agent.assembly import _facts, leave
+from z4j_otel.agent.hello import HelloBuilder
 from z4j_otel.agent.importer import JournalImporter
 from z4j_otel.agent.seat import Seat
 from z4j_otel.buffer.base import EntryKind
@@ -74,3 +75,14 @@ def test_a_backlog_within_the_settings_stays_whole_at_the_end(tmp_path):
     buffer = SqliteBuffer(seat.files.buffer_path, max_events=200_000)
     assert (buffer.stats().entries, buffer.stats().dropped) == (100_002, {})
     buffer.close()
+
+
+def test_a_secret_in_the_wrong_setting_is_not_in_the_status(tmp_path):
+    """Who pastes a token into the environment's name does not show it to whoever asks."""
+    token = "ghp_" + "a1B2" * 9
+    seat = seat_of(tmp_path, environment=f"eu {token}"[:40], project_id=token)
+
+    facts = _facts(seat.files, seat.config, HelloBuilder(started_at_ns=0))
+
+    assert (facts["environment"], facts["project"]) == ("eu [REDACTED]", "[REDACTED]")
+    leave(seat, None)
