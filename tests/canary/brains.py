@@ -12,6 +12,8 @@ from z4j_otel.cli.brain_api import ApiError, wait_until
 from z4j_otel.cli.demo.brains import EmbeddedBrain
 from z4j_otel.cli.real_brain import RealBrain
 
+from .places import QUEUE
+
 __all__ = ["Brain", "Embedded", "Installed"]
 
 _COMMAND_S = 75.0
@@ -38,6 +40,9 @@ class Brain(Protocol):
 
     def command(self, action: str, **parameters: Any) -> dict[str, Any]:
         """Issue a command and return it when it has ended."""
+
+    def submit(self, name: str, args: list[Any], kwargs: dict[str, Any]) -> str:
+        """Have the agent publish a task, and return its id."""
 
     def dead_letters(self) -> list[dict[str, Any]]:
         """Return the dead letters that the agent tells of."""
@@ -78,6 +83,11 @@ class Embedded:
         issued = self._brain.inner.issue(action, unchecked=True, **parameters)
         ended = issued.wait(_COMMAND_S)
         return {"status": ended.status.value, "result": ended.result, "error": ended.error}
+
+    def submit(self, name: str, args: list[Any], kwargs: dict[str, Any]) -> str:
+        """Have the agent publish a task, and return its id."""
+        task = {"name": name, "args": args, "kwargs": kwargs, "queue": QUEUE}
+        return str(self.command("submit_task", engine="celery", **task)["result"]["task_id"])
 
     def dead_letters(self) -> list[dict[str, Any]]:
         """Return the dead letters that the agent tells of."""
@@ -143,6 +153,33 @@ class Installed:
             )
 
         return wait_until(ended, f"command {action}", timeout_s=_COMMAND_S)
+
+    def submit(self, name: str, args: list[Any], kwargs: dict[str, Any]) -> str:
+        """Have the agent publish a task, by a schedule of the brain's own; return its id."""
+        made = self.api.request(
+            "POST",
+            "schedules",
+            {
+                "name": "by hand",
+                "engine": "celery",
+                "kind": "interval",
+                "expression": "86400",
+                "task_name": name,
+                "queue": QUEUE,
+                "args": args,
+                "kwargs": kwargs,
+            },
+        )
+        trigger = f"schedules/{made['id']}/trigger"
+        wait_until(
+            lambda: self.api.request("POST", trigger, {}) or True, "trigger", timeout_s=_COMMAND_S
+        )
+
+        def ended() -> str | None:
+            rows = [row for row in self.api.list_all("commands") if row["action"] == "submit_task"]
+            return next((row["result"]["task_id"] for row in rows if row["result"]), None)
+
+        return wait_until(ended, "end of submit_task", timeout_s=_COMMAND_S)
 
     def dead_letters(self) -> list[dict[str, Any]]:
         """Return the dead letters that the agent tells of."""

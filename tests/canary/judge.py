@@ -25,6 +25,7 @@ _MEMBERS = {
     "group id": ("group id", "group_id"),
     "worker's host name": ("group id", "worker"),
     "name of the deployment": ("group id", "environment"),
+    "submitted argument": ("submitted, again", "args"),
     "result of a retry": ("to retry, again", "result"),
 }
 """By plant, the task whose events show it, and as what."""
@@ -66,8 +67,9 @@ def _what_is_lost(each: Plant, data: dict[str, Any]) -> str:
 def _lost_names(outcome: Outcome, events: Mapping[str, list[dict[str, Any]]]) -> Iterator[str]:
     for name, (task, member) in _MEMBERS.items():
         found = [event["data"].get(member) for event in events.get(outcome.ids[task], ())]
-        if plant(name).shown not in found:
-            yield f"{name}: expected {plant(name).shown!r} as {member}, got {found}"
+        shown = plant(name).shown
+        if shown not in found and [shown] not in found:
+            yield f"{name}: expected {shown!r} as {member}, got {found}"
     for number, value in enumerate(DECOYS):
         for event in events.get(outcome.ids[f"decoy {number}"], ()):
             data = event["data"]

@@ -80,6 +80,14 @@ COMMANDS = (
         "typed",
     ),
     _named("unknown queue of a purge", "GitHub token", "none.{}", "none.[REDACTED]", "typed"),
+    _named(
+        "submitted argument",
+        "",
+        "pay with token={}, order 7",
+        "pay with token=[REDACTED], order 7",
+        "typed",
+    ),
+    _named("submitted keyword", "", "{}", way="typed"),
     _named("unknown worker", "GitLab token", "none@{}", "none@[REDACTED]", "typed"),
     _named(
         "result of a retry",

@@ -266,8 +266,12 @@ def _command(brain: Brain, outcome: Outcome) -> None:
     }
     for name, (action, parameters) in orders.items():
         outcome.commands[name] = brain.command(action, **parameters)
-    again = [name for name in outcome.ids if name.endswith(", again")]
-    for name in again:
+    outcome.ids["submitted, again"] = brain.submit(
+        "store.keep",
+        [plant("submitted argument").content()],
+        {"password": plant("submitted keyword").content(), "order": 7},
+    )
+    for name in [name for name in outcome.ids if name.endswith(", again")]:
 
         def is_over(name: str = name) -> bool:
             row = brain.task(outcome.ids[name])

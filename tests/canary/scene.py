@@ -26,7 +26,8 @@ _TOOLS = {
     "config": ("config",),
     "config, for programs": ("config", "--json"),
     "doctor": ("doctor", "--json"),
-    "doctor, for people": ("doctor",),
+    "doctor, of the app": ("doctor", "--json", "-A", "tests.canary.app"),
+    "doctor, for people": ("doctor", "-A", "tests.canary.app"),
 }
 
 

@@ -14,7 +14,12 @@ __all__ = ["ALL", "Index", "Leak", "Secret", "find_leaks", "own_secrets"]
 _CONTEXT_BYTES = 60
 _WINDOW, _STRIDE = 8, 4
 _TYPED = frozenset(each.name for each in COMMANDS if each.way == "typed")
-_WHAT_WAS_ASKED = ("frames from the brain", "real brain: commands", "real brain: audit")
+_WHAT_WAS_ASKED = (
+    "frames from the brain",
+    "real brain: commands",
+    "real brain: audit",
+    "real brain: schedules",
+)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
