@@ -286,9 +286,16 @@ class AgentConfig:
         return decode_secret(self.hmac_secret.reveal())
 
     def rows(self) -> list[tuple[Setting, str, str]]:
-        """Return each setting with its value and its source, both fit to be shown."""
+        """Return each setting with its value and its source, both fit to be shown.
+
+        A value goes through the built-in rules of redaction: a secret may have been pasted
+        into the wrong setting.
+        """
+        from z4j_otel.redaction import Redactor  # noqa: PLC0415 -- importing config is cheap
+
+        safe = Redactor().redact_text
         return [
-            (row, row.show(getattr(self, row.name)), self.sources.get(row.name, "default"))
+            (row, safe(row.show(getattr(self, row.name))), self.sources.get(row.name, "default"))
             for row in SETTINGS
         ]
 

@@ -79,3 +79,16 @@ def test_unknown_names_of_the_package_are_attribute_errors():
     """Lazy loading does not change what a missing name looks like."""
     with pytest.raises(AttributeError, match="nonsense"):
         _ = z4j_otel.config.nonsense
+
+
+def test_a_secret_in_the_wrong_setting_is_not_shown():
+    """Whoever looks at the settings sees which one is set, not what was pasted into it."""
+    token = "ghp_" + "a1B2" * 9
+    config = AgentConfig(agent_name=f"web-{token}", tags={"team": "north", "password": "pa55-word"})
+
+    shown = {row.name: value for row, value, _ in config.rows()}
+
+    assert (shown["agent_name"], shown["tags"]) == (
+        "web-[REDACTED]",
+        "team=north,password=[REDACTED]",
+    )
