@@ -29,6 +29,8 @@ from rich.console import Console
 from rich.table import Table
 from tests.truth.brokers import BrokerMissing
 
+from z4j_otel.redaction.catalogue import RULES
+
 from .brains import Brain, Embedded, Installed
 from .judge import find_changed, find_lost, find_lost_elsewhere, find_merged
 from .plants import PLANTS
@@ -105,7 +107,12 @@ def _options() -> argparse.Namespace:
         default="thread",
         help="where the agent lives",
     )
-    parser.add_argument("--without", metavar="RULE", help="take this rule of redaction away")
+    parser.add_argument(
+        "--without",
+        metavar="RULE",
+        choices=sorted(RULES),
+        help="take this rule of redaction away, named as in docs/reference/redaction.md",
+    )
     parser.add_argument("--json", action="store_true", help="a report on standard output")
     options = parser.parse_args()
     options.brokers = options.brokers or _BROKERS
