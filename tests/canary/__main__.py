@@ -32,7 +32,12 @@ from tests.truth.brokers import BrokerMissing
 from z4j_otel.redaction.catalogue import RULES
 
 from .brains import Brain, Embedded, Installed
-from .judge import find_changed, find_lost, find_lost_elsewhere, find_merged
+from .judge import (
+    find_changed,
+    find_lost,
+    find_lost_elsewhere,
+    find_merged,
+)
 from .plants import PLANTS
 from .run import Outcome, play
 from .search import ALL, Leak, find_leaks, own_secrets
@@ -54,6 +59,8 @@ class Verdict:
     leaks: list[Leak]
     kept: int
     """Plants whose surroundings are whole."""
+    issues: int
+    """Different failures, at the brain."""
     lost: list[str]
     seconds: float = 0.0
 
@@ -146,6 +153,7 @@ def _verdict(options: argparse.Namespace, broker: str, console: Console) -> Verd
         {path: sum(map(len, found)) for path, found in outcome.surfaces.items()},
         find_leaks(outcome.surfaces, own),
         len(PLANTS) - sum(1 for each in find_lost(outcome, outcome.shown)),
+        len(outcome.issues),
         lost,
         time.monotonic() - began,
     )
@@ -180,7 +188,8 @@ def _show(console: Console, verdict: Verdict) -> None:
     console.print(
         f"secrets planted {verdict.secrets}, paths {len(verdict.bytes)}, "
         f"bytes searched {sum(verdict.bytes.values()):,}, leaks {len(verdict.leaks)}, "
-        f"context kept {verdict.kept} of {len(PLANTS)}, {verdict.seconds:.0f} s",
+        f"context kept {verdict.kept} of {len(PLANTS)}, "
+        f"different failures {verdict.issues}, {verdict.seconds:.0f} s",
         style="green" if verdict.is_right else "bold red",
     )
 

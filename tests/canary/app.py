@@ -256,7 +256,7 @@ def parent():
 
 
 @app.task(name="store.pay", bind=True)
-def pay(self, how="card", **_kwargs):
+def pay(self, how="card", *_args, **_kwargs):
     """Fail at first; when it is run again, tell what must not be seen."""
     if self.request.parent_id is None:
         raise OutOfStock("not paid yet")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any, Protocol
 
@@ -17,7 +18,7 @@ from .places import QUEUE
 __all__ = ["Brain", "Embedded", "Installed"]
 
 _COMMAND_S = 75.0
-_LISTS = ("agents", "tasks", "commands", "workers", "queues", "schedules", "audit")
+_LISTS = ("agents", "tasks", "commands", "workers", "queues", "schedules", "audit", "issues")
 
 
 class Brain(Protocol):
@@ -46,6 +47,9 @@ class Brain(Protocol):
 
     def dead_letters(self) -> list[dict[str, Any]]:
         """Return the dead letters that the agent tells of."""
+
+    def issues(self) -> list[int]:
+        """Return how many failures it takes for one and the same, by its fingerprint."""
 
     def shown(self) -> dict[str, str]:
         """Return all that it shows, by list."""
@@ -92,6 +96,11 @@ class Embedded:
     def dead_letters(self) -> list[dict[str, Any]]:
         """Return the dead letters that the agent tells of."""
         return list(self.command("dlq.list", engine="celery", limit=200)["result"]["entries"])
+
+    def issues(self) -> list[int]:
+        """Return how many failures it takes for one and the same, by its fingerprint."""
+        failed = [row for row in self._brain.inner.tasks() if row.state == "failure"]
+        return list(Counter(row.fingerprint for row in failed).values())
 
     def shown(self) -> dict[str, str]:
         """Return all that it shows, by list."""
@@ -190,6 +199,10 @@ class Installed:
 
         found = wait_until(page, "page of dead letters", timeout_s=_COMMAND_S)
         return list(found["entries"])
+
+    def issues(self) -> list[int]:
+        """Return how many failures it takes for one and the same, by its fingerprint."""
+        return [int(issue["occurrences"]) for issue in self.api.list_all("issues", limit=100)]
 
     def shown(self) -> dict[str, str]:
         """Return all that its REST API shows, by list."""

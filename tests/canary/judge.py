@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -13,7 +14,12 @@ from .places import plant
 from .plants import PLANTS, WAYS, Plant
 from .run import Outcome
 
-__all__ = ["find_changed", "find_lost", "find_lost_elsewhere", "find_merged"]
+__all__ = [
+    "find_changed",
+    "find_lost",
+    "find_lost_elsewhere",
+    "find_merged",
+]
 
 _MEMBERS = {
     "task name": ("task name", "task_name"),
@@ -130,16 +136,14 @@ def _difference(sent: list[dict[str, Any]], shown: dict[str, Any]) -> str:
 
 
 def find_merged(outcome: Outcome) -> Iterator[str]:
-    """Yield failures that differ in what is shown of them and have one fingerprint."""
-    texts: dict[str, set[str]] = {}
-    for row in outcome.rows.values():
-        if row.get("fingerprint"):
-            texts.setdefault(row["fingerprint"], set()).add(
-                f"{row['exception']} {row['traceback']}"[-300:]
-            )
-    for fingerprint, several in texts.items():
-        if len(several) > 1:
-            yield f"{len(several)} different failures are one, {fingerprint}: {sorted(several)[:2]}"
+    """Yield that the brain takes different failures for one, or one for several."""
+    shown = Counter(
+        (row["exception"], row["traceback"])
+        for row in outcome.rows.values()
+        if row.get("state") == "failure"
+    )
+    if sorted(shown.values()) != sorted(outcome.issues):
+        yield f"{len(shown)} different failures are {len(outcome.issues)} issues at the brain"
 
 
 def _as_text(value: Any) -> str:

@@ -55,6 +55,8 @@ class Outcome:
     """The brain's row of each task."""
     commands: dict[str, dict[str, Any]] = dataclasses.field(default_factory=dict)
     """How each command ended."""
+    issues: list[int] = dataclasses.field(default_factory=list)
+    """How many failures the brain takes for one and the same, for each."""
     letters: dict[str, dict[str, Any]] = dataclasses.field(default_factory=dict)
     """The dead letters by task, where the broker keeps some."""
     heartbeats: list[dict[str, Any]] = dataclasses.field(default_factory=list)
@@ -198,6 +200,7 @@ def _look_at(brain: Brain, outcome: Outcome) -> None:
     for task_id in outcome.ids.values():
         outcome.rows[task_id] = brain.task(task_id) or {}
         outcome.shown[task_id] = brain.events(task_id)
+    outcome.issues = brain.issues()
     found = brain.shown() | {
         "single tasks": json.dumps(list(outcome.rows.values())),
         "events": json.dumps(list(outcome.shown.values())),
