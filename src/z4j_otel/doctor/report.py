@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 from z4j_otel.findings import Finding, Verdict
+from z4j_otel.redaction import Redactor
 
 __all__ = ["Report"]
 
+_REDACTOR: Final = Redactor()
 _INDENT: Final = "       "
 _SHOWN: Final = ("brain_url", "project_id", "agent_name", "buffer_path", "transport")
 
@@ -39,14 +41,14 @@ class Report:
         return {
             "ok": self.ok,
             **wrong,
-            "config": self.config,
+            "config": _safe(self.config),
             "engines": self.engines,
             "probes": [
                 {
                     "name": each.name,
                     "ok": each.is_ok,
-                    "message": each.message,
-                    "details": dict(each.details),
+                    "message": _safe(each.message),
+                    "details": _safe(each.details),
                     "status": each.verdict.value.lower(),
                     "cure": each.cure,
                     "hints": list(each.steps),
@@ -61,14 +63,14 @@ class Report:
         yield title
         yield "=" * len(title)
         for name in _SHOWN:
-            yield f"{name + ':':<13}{self.config.get(name) or 'unset'}"
+            yield f"{name + ':':<13}{_safe(self.config.get(name)) or 'unset'}"
         yield ""
 
     @staticmethod
     def about(finding: Finding) -> Iterator[str]:
         """Return one finding, and its cure on a line of its own."""
         mark = finding.verdict.value
-        yield f"[{mark}] {finding.name} {mark}: {finding.message}"
+        yield f"[{mark}] {finding.name} {mark}: {_safe(finding.message)}"
         if finding.cure:
             yield f"{_INDENT}cure: {finding.cure}"
 
@@ -100,7 +102,7 @@ class Report:
             yield f"Nothing is broken{said}."
             return
         yield f"{_count(len(broken), 'problem')}{said}. Begin with {broken[0].name}:"
-        yield f"  {broken[0].message}"
+        yield f"  {_safe(broken[0].message)}"
         yield f"  cure: {broken[0].cure}"
 
     def _hints(self) -> Iterator[str]:
@@ -110,9 +112,18 @@ class Report:
             if each.verdict in {Verdict.OK, Verdict.SKIP}:
                 continue
             yield ""
-            yield f"# {each.name}: {each.message}"
+            yield f"# {each.name}: {_safe(each.message)}"
             yield from each.steps or (f"# {each.cure}",)
 
 
 def _count(number: int, noun: str) -> str:
     return f"{number} {noun}{'s' if number != 1 else ''}"
+
+
+def _safe(value: Any) -> Any:
+    """Return a value without the secrets in its texts: one may stand in the wrong setting."""
+    if isinstance(value, str):
+        return _REDACTOR.redact_text(value)
+    if isinstance(value, Mapping):
+        return {_safe(name): _safe(item) for name, item in value.items()}
+    return [_safe(item) for item in value] if isinstance(value, (list, tuple)) else value

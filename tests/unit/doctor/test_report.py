@@ -108,3 +108,13 @@ def test_wrong_settings_are_a_stage_of_their_own_in_json():
 def test_no_engine_is_said():
     """An empty list would look like a mistake."""
     assert "engines auto-detected: none" in Report("bare", CONFIG, [], []).lines()
+
+
+def test_a_secret_in_the_wrong_setting_is_not_told():
+    """What people paste into a ticket holds no token, whatever it was used for."""
+    token = "ghp_" + "a1B2" * 9
+    told = fine("celery.workers", f"1 answers: shop@{token}", workers={f"shop@{token}": "ok"})
+    whole = Report("bare", {**CONFIG, "agent_name": f"web-{token}"}, [], [told])
+
+    assert token not in f"{list(whole.lines(fix_hints=True))} {whole.as_json()}"
+    assert "agent_name:  web-[REDACTED]" in whole.lines()
