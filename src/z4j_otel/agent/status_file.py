@@ -69,6 +69,7 @@ class _Shape(msgspec.Struct):
     ledger: _Ledger | None = None
     last_error: _Error | None = None
     capabilities: dict[str, list[str]] = {}
+    schedulers: dict[str, list[str]] = {}
 
 
 class StatusFile:

@@ -19,6 +19,7 @@ STATUS = {
     "capabilities": {"celery": ["cancel_task"]},
     "schedulers": {"celery-beat": ["list"]},
     "state": "connected",
+    "written_at": "2026-01-01T00:00:00Z",
     "format": STATUS_FORMAT,
 }
 
