@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import os
 
 import pytest
@@ -84,8 +85,9 @@ def test_connected_agent_is_healthy(home):
     )
     result = home.status("--processes")
     assert result.exit_code == 0
-    for text in ("buffer-7", "connected (long-poll)", "3 (4 KiB)", "90 s", "7-ab", "µs"):
+    for text in ("buffer-7", "connected (long-poll)", "3 (4 KiB)", "7-ab", "µs"):
         assert text in result.output
+    assert re.search(r"\b9\d s\b", result.output)
     result = home.status("--json")
     agent = told(result)
     assert (result.exit_code, agent["pid"], agent["state"]) == (0, 7, "connected")
