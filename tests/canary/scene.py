@@ -23,6 +23,8 @@ _TOOLS = {
     "status, for people": ("status", "--processes"),
     "buffer show": ("buffer", "show", "--limit", "2000"),
     "buffer export": ("buffer", "export"),
+    "redact": ("redact", "--preview", "--buffer", "--last", "2000"),
+    "redact, for programs": ("redact", "--preview", "--buffer", "--last", "2000", "--json"),
     "config": ("config",),
     "config, for programs": ("config", "--json"),
     "doctor": ("doctor", "--json"),
