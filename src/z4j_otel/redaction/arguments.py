@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Mapping
 from types import MappingProxyType
 from typing import Any, Final, TypeAlias
 
-from z4j_otel.redaction.leaves import read_text
+from z4j_otel.redaction.leaves import read_items, read_pairs, read_text
 from z4j_otel.redaction.policy import REDACTED
 from z4j_otel.task_policies.finding import BoundPolicy, policy_of
 
@@ -24,7 +24,6 @@ _Tree: TypeAlias = Mapping[str, Any]
 _ALL: Final[_Tree] = MappingProxyType({})
 """The end of a path: the whole value."""
 _MOST_VALUES: Final = 20_000
-_SEQUENCES: Final = (list, tuple, set, frozenset)
 _SIGNATURE: Final = frozenset({"task", "args", "kwargs"})
 _MOST_DEPTH: Final = 60
 
@@ -148,19 +147,20 @@ class _Copy:
         other: Callable[[Any], Any],
     ) -> Any:
         self._left -= 1
-        kind = type(value)
         if not tree or self._left < 0 or depth > _MOST_DEPTH:
             return self.hide(value)
         if value is None:
             return None
-        if issubclass(kind, dict):
+        pairs = read_pairs(value)
+        if pairs is not None:
             return {
                 key: follow(item, tree[name], depth + 1) if name in tree else other(item)
-                for key, item in dict.items(value)
+                for key, item in pairs
                 for name in (read_text(key),)
             }
-        if kind in _SEQUENCES:
-            return [follow(item, tree, depth + 1) for item in value]
+        items = read_items(value)
+        if items is not None:
+            return [follow(item, tree, depth + 1) for item in items]
         return self.hide(value)
 
 
@@ -178,9 +178,8 @@ class _Signatures:
             return _Copy(self._hidden).hide(value)
         if issubclass(type(value), dict):
             return self.keywords(value, depth)
-        if type(value) in _SEQUENCES:
-            return [self.value(item, depth + 1) for item in value]
-        return value
+        items = read_items(value)
+        return value if items is None else [self.value(item, depth + 1) for item in items]
 
     def keywords(self, value: Any, depth: int = 0) -> Any:
         if not issubclass(type(value), dict):

@@ -1,4 +1,4 @@
-"""Reads single values of any type without running code of the application.
+"""Reads values of any type without running code of the application.
 
 A value is looked at only through its exact type and the C methods of the built-ins it
 derives from. ``isinstance``, ``repr``, ``str`` and plain attribute access could all run the
@@ -14,9 +14,18 @@ import math
 import sys
 import uuid
 import zoneinfo
+from collections.abc import Iterable
 from typing import Any, Final
 
-__all__ = ["MAX_INT_DIGITS", "describe_type", "read_leaf", "read_text"]
+__all__ = [
+    "MAX_INT_DIGITS",
+    "describe_type",
+    "field_names",
+    "read_items",
+    "read_leaf",
+    "read_pairs",
+    "read_text",
+]
 
 MAX_INT_DIGITS: Final = 4000
 """Longer integers become a note; JSON parsers refuse them from 4300 (PROTOCOL §3.2)."""
@@ -29,6 +38,8 @@ _TRUSTED_ZONES: Final = (type(None), dt.timezone, zoneinfo.ZoneInfo)
 _WITH_SAFE_TEXT: Final = (uuid.UUID, decimal.Decimal, dt.timedelta)
 _TYPE_MODULE: Final = type.__dict__["__module__"]
 _TYPE_QUALNAME: Final = type.__dict__["__qualname__"]
+_TYPE_FIELDS: Final = type.__dict__["__dict__"]
+_SEQUENCES: Final = (list, tuple, set, frozenset)
 _ENUM_FIELDS: Final = enum.Enum.__dict__["__dict__"]
 
 
@@ -77,6 +88,34 @@ def read_leaf(value: Any, max_bytes: int) -> tuple[Any, int]:
     if issubclass(kind, (bytes, bytearray)):
         return _read_bytes(value, bytes if issubclass(kind, bytes) else bytearray, max_bytes)
     return _read_exact(value, kind), 0
+
+
+def read_pairs(value: Any) -> Iterable[tuple[Any, Any]] | None:
+    """Return the keys and values of a dict or a named tuple; None for anything else."""
+    kind = type(value)
+    if issubclass(kind, dict):
+        return dict.items(value)
+    if issubclass(kind, tuple):
+        names = field_names(kind, tuple.__len__(value))
+        return None if names is None else zip(names, tuple.__iter__(value), strict=True)
+    return None
+
+
+def read_items(value: Any) -> list[Any] | None:
+    """Return the items of a list, a tuple or a set; None for anything else."""
+    kind = type(value)
+    base: Any = next((each for each in _SEQUENCES if issubclass(kind, each)), None)
+    return None if base is None else list(base.__iter__(value))
+
+
+def field_names(kind: type, size: int) -> tuple[str, ...] | None:
+    """Return the names of a named tuple's fields; None for another tuple."""
+    if kind is tuple:
+        return None
+    names = _TYPE_FIELDS.__get__(kind).get("_fields")
+    if type(names) is tuple and len(names) == size and all(type(name) is str for name in names):
+        return names
+    return None
 
 
 def _read_int(value: int) -> int | str:

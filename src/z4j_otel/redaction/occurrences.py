@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator
+from itertools import islice
 from typing import Any, Final
 
-from z4j_otel.redaction.leaves import read_leaf
+from z4j_otel.redaction.leaves import read_items, read_leaf, read_pairs
 from z4j_otel.redaction.policy import REDACTED
 
 __all__ = ["forms_of", "without_occurrences"]
@@ -23,7 +24,6 @@ _MOST_FORMS: Final = 400
 _MOST_VALUES: Final = 20_000
 _MOST_DEPTH: Final = 60
 _MOST_VALUE_BYTES: Final = 100_000
-_SEQUENCES: Final = (list, tuple, set, frozenset)
 
 
 def forms_of(hidden: Iterable[Any]) -> tuple[str, ...]:
@@ -56,15 +56,16 @@ class _Cleaner:
         self._left -= 1
         if self._left < 0 or depth > _MOST_DEPTH:
             return REDACTED
-        kind = type(value)
-        if issubclass(kind, dict):
-            return {
-                self._text(key) if type(key) is str else key: self.value(item, depth + 1)
-                for key, item in dict.items(value)
-            }
-        if kind in _SEQUENCES:
-            return [self.value(item, depth + 1) for item in value]
-        if value is None or kind is bool:
+        pairs = read_pairs(value)
+        if pairs is not None:
+            return {self._leaf(key): self.value(item, depth + 1) for key, item in pairs}
+        items = read_items(value)
+        if items is not None:
+            return [self.value(item, depth + 1) for item in items]
+        return self._leaf(value)
+
+    def _leaf(self, value: Any) -> Any:
+        if value is None or type(value) is bool:
             return value
         leaf, _ = read_leaf(value, _MOST_VALUE_BYTES)
         text = leaf if type(leaf) is str else repr(leaf)
@@ -86,10 +87,11 @@ def _texts(values: Iterable[Any]) -> Iterator[str]:
         left -= 1
         value = todo.pop()
         kind = type(value)
-        if issubclass(kind, dict):
-            todo += list(dict.values(value))[:_MOST_VALUES]
-        elif kind in _SEQUENCES:
-            todo += list(value)[:_MOST_VALUES]
+        pairs, items = read_pairs(value), read_items(value)
+        if pairs is not None:
+            todo += [item for _, item in islice(pairs, _MOST_VALUES)]
+        elif items is not None:
+            todo += items[:_MOST_VALUES]
         elif issubclass(kind, (bytes, bytearray)):
             base: Any = bytes if issubclass(kind, bytes) else bytearray
             window = base.__getitem__(value, slice(0, _MOST_VALUE_BYTES))

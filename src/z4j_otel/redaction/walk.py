@@ -19,7 +19,7 @@ from typing import Any, Final
 from z4j_otel.redaction.commandlines import RULE as COMMAND_RULE
 from z4j_otel.redaction.commandlines import secret_arguments
 from z4j_otel.redaction.keys import MAX_KEY_CHARS, KeyRules
-from z4j_otel.redaction.leaves import read_leaf, read_text
+from z4j_otel.redaction.leaves import field_names, read_leaf, read_text
 from z4j_otel.redaction.patterns import is_card_number
 from z4j_otel.redaction.policy import MARKER, REDACTED, RedactionPolicy
 from z4j_otel.redaction.text import MIN_CAP_BYTES, TextRules
@@ -52,7 +52,6 @@ _VALUE_KEYS: Final = frozenset(
     form for word in ("value", "val", "content") for form in (word, word.capitalize(), word.upper())
 )
 _CONTAINERS: Final = (dict, list, tuple, set, frozenset)
-_TYPE_FIELDS: Final = type.__dict__["__dict__"]
 
 
 class _NoRoom:
@@ -189,7 +188,7 @@ class Walk:
                 size, items = list.__len__(value), list.__getitem__(value, self._slice())
             elif issubclass(kind, tuple):
                 size, items = tuple.__len__(value), list(tuple.__getitem__(value, self._slice()))
-                names = _field_names(kind, size)
+                names = field_names(kind, size)
                 if names:
                     return self._mapping(list(zip(names, items, strict=False)), size)
             else:
@@ -324,13 +323,3 @@ def _key_text(key: Any) -> str:
     if leaf is None or type(leaf) is bool:
         return {None: "null", True: "true", False: "false"}[leaf]
     return leaf if type(leaf) is str else repr(leaf)
-
-
-def _field_names(kind: type, size: int) -> tuple[str, ...] | None:
-    """Return the names of a named tuple's fields, read past any code of its class."""
-    if kind is tuple:
-        return None
-    names = _TYPE_FIELDS.__get__(kind).get("_fields")
-    if type(names) is tuple and len(names) == size and all(type(name) is str for name in names):
-        return names
-    return None

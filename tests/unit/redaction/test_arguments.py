@@ -59,7 +59,7 @@ def test_arguments_are_hidden_by_their_names(options, args, kwargs):
         (None, None),
         ("{'number': 4111}", REDACTED),
         (4111, REDACTED),
-        (namedtuple("Card", "number")("4111"), REDACTED),  # noqa: PYI024 -- a tuple of this form is the case
+        (namedtuple("Card", "number")("4111"), {"number": REDACTED}),  # noqa: PYI024 -- a tuple of this form is the case
         (object(), REDACTED),
     ],
 )

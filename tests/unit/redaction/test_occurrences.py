@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import uuid
 from decimal import Decimal
+from typing import NamedTuple
+
+import pytest
 
 from z4j_otel.redaction import REDACTED
 from z4j_otel.redaction.occurrences import forms_of, without_occurrences
@@ -30,16 +34,9 @@ def test_short_values_stay():
 def test_values_are_found_as_repr_and_json_write_them():
     """Quotes, line breaks and letters that one of them escapes."""
     secret = 'it\'s\na "naïve" one'
-    for written in (repr({"a": secret}), f'"{json_of(secret)}"', secret):
+    for written in (repr({"a": secret}), json.dumps(secret), secret):
         assert "naïve" not in clean(written, secret)
         assert "na\\u00efve" not in clean(written, secret)
-
-
-def json_of(text):
-    """Return a text as JSON writes it, without quotes."""
-    import json  # noqa: PLC0415 -- for this one line
-
-    return json.dumps(text)[1:-1]
 
 
 def test_numbers_and_other_plain_values_are_found():
@@ -73,6 +70,40 @@ def test_results_are_looked_through():
         5: f"<bytes of 8> {REDACTED}",
         "f": 0.5,
     }
+
+
+class Card(NamedTuple):
+    """A value with names of the application's own."""
+
+    number: str
+    pin: int
+
+
+class Numbers(list):
+    """A list of the application's own kind."""
+
+    def __iter__(self):
+        raise AssertionError("the application's code must not run")
+
+
+@pytest.mark.parametrize(
+    ("container", "left"),
+    [
+        (Card("secret-1", 42), {"number": REDACTED, "pin": 42}),
+        (Numbers(["secret-1", 42]), [REDACTED, 42]),
+        ({b"secret-1": 42}, {f"<bytes of 8> {REDACTED}": 42}),
+    ],
+    ids=["named tuple", "subclass", "key of bytes"],
+)
+def test_containers_of_all_kinds_are_looked_through(container, left):
+    """Those that the common rules would look into, too; by C methods alone."""
+    assert clean(container, "secret-1") == left
+
+
+@pytest.mark.parametrize("hidden", [Card("secret-1", 42), Numbers(["secret-1"])])
+def test_the_members_of_hidden_containers_of_all_kinds_are_found(hidden):
+    """What a policy hides may be of the application's own type."""
+    assert clean("refused: secret-1", hidden) == f"refused: {REDACTED}"
 
 
 def test_nothing_is_looked_at_where_nothing_is_hidden():
