@@ -11,9 +11,19 @@ import pytest
 from z4j_otel.cli.stopping import StopRequest, stop_signals
 
 
+@pytest.fixture(autouse=True)
+def heard():
+    """Hear all signals: a shell starts what runs behind it with SIGINT ignored."""
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before = [signal.signal(number, signal.SIG_DFL) for number in numbers]
+    yield
+    for number, handler in zip(numbers, before, strict=True):
+        signal.signal(number, handler)
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_asks_for_the_end(number):
-    """Both ways to end a program are heard, and neither raises."""
+    """All ways to end a program are heard, and none raises."""
     with stop_signals() as asked:
         assert not asked.is_set()
         os.kill(os.getpid(), number)
