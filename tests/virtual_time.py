@@ -79,4 +79,7 @@ def virtual_loop():
         for task in left:
             task.cancel()
         loop.run_until_complete(asyncio.wait(left))
+    if not loop.is_closed():
+        # As asyncio.run ends: generators that nobody read to their end are closed.
+        loop.run_until_complete(loop.shutdown_asyncgens())
     loop.close()
