@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
+from z4j_otel.config.presence import FALSE, TRUE
 from z4j_otel.config.settings import SETTINGS
 
 __all__ = ["ALIASES", "KNOWN", "OBSOLETE", "OTHER_VARIABLES", "Alias", "nearest"]
@@ -20,12 +21,9 @@ class Alias:
     """What its values mean, where they mean something else; in lower case."""
 
 
-_YES: Final = ("1", "true", "yes", "on")
-_NO: Final = ("0", "false", "no", "off")
-
 ALIASES: Final[Mapping[str, Alias]] = {
     "orchestrated": Alias(
-        "restart_by_exit", {**dict.fromkeys(_YES, "always"), **dict.fromkeys(_NO, "never")}
+        "restart_by_exit", {**dict.fromkeys(TRUE, "always"), **dict.fromkeys(FALSE, "never")}
     ),
     "redaction_default_patterns_enabled": Alias("redaction_defaults_enabled", {}),
 }

@@ -17,13 +17,12 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 from z4j_otel.commands import BRAIN_ACTIONS
+from z4j_otel.config.presence import FALSE, TRUE
 from z4j_otel.config.secret import Secret
 
 __all__ = ["Kind", "Setting", "parse", "without_credentials"]
 
 _UUID: Final = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
-_TRUE: Final = frozenset({"1", "true", "yes", "on"})
-_FALSE: Final = frozenset({"0", "false", "no", "off"})
 _MOST_ITEMS: Final = 64
 _MOST_ITEM_CHARACTERS: Final = 512
 _MOST_TAG_CHARACTERS: Final = 256
@@ -184,9 +183,9 @@ def _choice(setting: Setting, value: object) -> str:
 
 def _boolean(_setting: Setting, value: object) -> bool:
     word = str(value).lower() if isinstance(value, (str, bool, int)) else ""
-    if word not in _TRUE | _FALSE:
+    if word not in (*TRUE, *FALSE):
         raise ValueError("expected 1/true/yes/on or 0/false/no/off")
-    return word in _TRUE
+    return word in TRUE
 
 
 def _number(setting: Setting, value: object, convert: Callable[[Any], float]) -> float:

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-__all__ = ["half_configured", "is_configured", "is_strict_mode"]
+__all__ = ["FALSE", "TRUE", "half_configured", "is_configured", "is_strict_mode"]
 
-_TRUE = frozenset({"1", "true", "yes", "on"})
+TRUE = ("1", "true", "yes", "on")
+FALSE = ("0", "false", "no", "off")
+"""How to say yes and no, in lower case."""
 
 
 def is_configured(environ: Mapping[str, str]) -> bool:
@@ -19,7 +21,7 @@ def is_configured(environ: Mapping[str, str]) -> bool:
     A configuration file (``Z4J_CONFIG``) counts as both: only reading it would tell. A
     value that is malformed counts as set; ``load_config`` will say what is wrong with it.
     """
-    if environ.get("Z4J_DISABLED", "").strip().lower() in _TRUE:
+    if environ.get("Z4J_DISABLED", "").strip().lower() in TRUE:
         return False
     if environ.get("Z4J_CONFIG"):
         return True
@@ -41,4 +43,4 @@ def half_configured(environ: Mapping[str, str]) -> str | None:
 
 def is_strict_mode(environ: Mapping[str, str]) -> bool:
     """Tell whether a wrong setting ends the process."""
-    return environ.get("Z4J_STRICT_MODE", "").strip().lower() in _TRUE
+    return environ.get("Z4J_STRICT_MODE", "").strip().lower() in TRUE

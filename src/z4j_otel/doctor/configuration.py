@@ -14,7 +14,7 @@ from z4j_otel.config.problems import Problem
 from z4j_otel.config.resolver import examine
 from z4j_otel.findings import Finding, failed, fine, warned
 
-__all__ = ["Examined", "examine_settings"]
+__all__ = ["MINTING", "Examined", "examine_settings"]
 
 _NAME: Final = "config"
 _ROWS: Final = {row.name: row for row in SETTINGS}
@@ -23,11 +23,12 @@ _MISSING: Final = {
     "token": "export Z4J_TOKEN=<the agent's token>",
     "hmac_secret": "export Z4J_HMAC_SECRET=<the signing secret, shown with the token>",
 }
-_MINTING: Final = (
+MINTING: Final = (
     "# In the brain's dashboard: Agents, New agent. It shows both secrets once:",
     "export Z4J_TOKEN=<token>",
     "export Z4J_HMAC_SECRET=<hmac_secret>",
 )
+"""How to get an agent's credentials, line by line."""
 _CREDENTIALS: Final = frozenset({"token", "hmac_secret"})
 _WAY: Final = frozenset({"brain_url", "proxy"})
 
@@ -95,7 +96,7 @@ def _steps(problem: Problem) -> tuple[str, ...]:
     if row is None:
         return ()
     if row.name in _CREDENTIALS:
-        return _MINTING
+        return MINTING
     return (f"# {row.help}", f"export {row.env_name}='{row.example}'")
 
 

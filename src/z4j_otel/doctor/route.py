@@ -12,7 +12,7 @@ from typing import Final
 
 from z4j_otel.config import AgentConfig
 from z4j_otel.config.network import proxy_of, trust_of
-from z4j_otel.transport.addresses import agent_url, host_and_port, is_loopback
+from z4j_otel.transport.addresses import agent_url, bracketed, host_and_port, is_loopback
 from z4j_otel.transport.proxies import Proxy, ProxyChoice
 from z4j_otel.transport.tls import tls_context
 
@@ -81,8 +81,8 @@ def open_tunnel(sock: socket.socket, route: Route) -> None:
         OSError: It said nothing that makes sense.
     """
     assert route.proxy is not None
-    place = f"[{route.host}]" if ":" in route.host else route.host
-    lines = [f"CONNECT {place}:{route.port} HTTP/1.1", f"Host: {place}:{route.port}"]
+    place = f"{bracketed(route.host)}:{route.port}"
+    lines = [f"CONNECT {place} HTTP/1.1", f"Host: {place}"]
     if route.proxy.username is not None:
         login = f"{route.proxy.username}:{route.proxy.password}".encode()
         lines.append(f"Proxy-Authorization: Basic {base64.b64encode(login).decode()}")

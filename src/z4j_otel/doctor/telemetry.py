@@ -22,7 +22,6 @@ __all__ = ["Instrumentation", "examine_telemetry", "installed_instrumentations"]
 
 _NAME: Final = "opentelemetry"
 _GROUP: Final = "opentelemetry_instrumentor"
-_TRUE: Final = frozenset({"1", "true", "yes", "on"})
 _RIVALS: Final = {
     "ddtrace": "DD_TRACE_CELERY_ENABLED=false",
     "newrelic": "NEW_RELIC_ENABLED=false",
@@ -142,7 +141,7 @@ def _describe(
 
 
 def _disabled(environ: Mapping[str, str]) -> Iterator[Finding]:
-    if environ.get("OTEL_SDK_DISABLED", "").strip().lower() in _TRUE:
+    if environ.get("OTEL_SDK_DISABLED", "").strip().lower() == "true":
         text = "OTEL_SDK_DISABLED is set: no spans are made; z4j's events have no trace ids"
         yield warned(_NAME, text, "unset OTEL_SDK_DISABLED", "unset OTEL_SDK_DISABLED")
     names = environ.get("OTEL_PYTHON_DISABLED_INSTRUMENTATIONS", "").split(",")

@@ -9,6 +9,7 @@ from typing import Final
 
 from z4j_otel.agent.braintime import TOLERATED_S
 from z4j_otel.config import AgentConfig
+from z4j_otel.doctor.configuration import MINTING
 from z4j_otel.doctor.conversation import Conversation
 from z4j_otel.errors import ConnectFailed
 from z4j_otel.findings import Finding, failed, fine, skipped, warned
@@ -38,19 +39,14 @@ _MINT: Final = (
     "make a new agent in the dashboard (Agents), then: export Z4J_TOKEN=<token>"
     " Z4J_HMAC_SECRET=<secret>"
 )
-_MINTING: Final = (
-    "# In the brain's dashboard: Agents, New agent. It shows both secrets once:",
-    "export Z4J_TOKEN=<token>",
-    "export Z4J_HMAC_SECRET=<hmac_secret>",
-)
 _RAISE_CAP: Final = (
     "raise ws_per_agent_concurrency_cap at the brain, or use fewer processes per token"
 )
 _CURES: Final[Mapping[str, tuple[str, ...]]] = {
-    "token": (_MINT, *_MINTING),
+    "token": (_MINT, *MINTING),
     _BAD_SIGNATURE: (
         "export Z4J_HMAC_SECRET=<the secret shown together with this token>",
-        *_MINTING,
+        *MINTING,
     ),
     "close:4403:False": ("add this machine's address to the brain's agent_ip_allowlist",),
     "close:4400:False": ("correct Z4J_BRAIN_URL: export Z4J_BRAIN_URL=https://<the brain's host>",),

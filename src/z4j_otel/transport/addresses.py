@@ -8,10 +8,12 @@ from urllib.parse import SplitResult, urlsplit, urlunsplit
 
 from z4j_otel.errors import ConfigError
 
-__all__ = ["agent_url", "api_url", "host_and_port", "is_loopback"]
+__all__ = ["ROUTES", "agent_url", "api_url", "bracketed", "host_and_port", "is_loopback"]
 
 _SOCKET: Final = "/ws/agent"
 _API: Final = "/api/v1/agent"
+ROUTES: Final = (_SOCKET, _API)
+"""What we add to the path of a brain's address."""
 _SCHEMES: Final = {"http": "ws", "https": "wss", "ws": "ws", "wss": "wss"}
 _PORTS: Final = {"http": 80, "https": 443, "ws": 80, "wss": 443}
 _ASKED_BY: Final = "the agent's transport"
@@ -69,6 +71,11 @@ def host_and_port(url: str) -> tuple[str, int]:
     """
     parts = _split(url)
     return parts.hostname or "", parts.port or _PORTS.get(parts.scheme, 0)
+
+
+def bracketed(host: str) -> str:
+    """Return a host as it stands in a URL: addresses of IPv6 in brackets."""
+    return f"[{host}]" if ":" in host else host
 
 
 def is_loopback(host: str) -> bool:

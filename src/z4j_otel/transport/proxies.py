@@ -19,7 +19,7 @@ from typing import Final, NamedTuple
 from urllib.parse import quote, unquote, urlsplit
 
 from z4j_otel.errors import ConfigError
-from z4j_otel.transport.addresses import host_and_port, is_loopback
+from z4j_otel.transport.addresses import bracketed, host_and_port, is_loopback
 
 __all__ = ["DIRECT", "Proxy", "ProxyChoice", "parse_proxy", "proxy_for"]
 
@@ -59,8 +59,7 @@ class Proxy:
 
     @property
     def _netloc(self) -> str:
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"{host}:{self.port}"
+        return f"{bracketed(self.host)}:{self.port}"
 
 
 class ProxyChoice(NamedTuple):

@@ -11,9 +11,10 @@ import re
 from typing import Final
 from urllib.parse import SplitResult, urljoin, urlsplit
 
+from z4j_otel.transport.addresses import ROUTES, bracketed
+
 __all__ = ["explain_redirect"]
 
-_ROUTES: Final = ("/ws/agent", "/api/v1/agent")
 _HTTP: Final = {"http": "http", "https": "https", "ws": "http", "wss": "https"}
 _HOST: Final = re.compile(r"(?=.{1,253}\Z)[a-z0-9_-]{1,63}(\.[a-z0-9_-]{1,63})*|[0-9a-f:.]{2,45}")
 _PREFIX: Final = re.compile(r"(/[A-Za-z0-9._-]{1,32}){0,4}")
@@ -72,14 +73,13 @@ def _parts(base: str, reference: str) -> SplitResult | None:
 
 
 def _origin(parts: SplitResult) -> str:
-    host = parts.hostname or ""
     port = "" if parts.port in {None, 443 if parts.scheme == "https" else 80} else f":{parts.port}"
-    return f"{parts.scheme}://{f'[{host}]' if ':' in host else host}{port}"
+    return f"{parts.scheme}://{bracketed(parts.hostname or '')}{port}"
 
 
 def _split_path(path: str) -> tuple[str, str]:
     """Part a path of ours into what the operator wrote and what we added."""
-    for route in _ROUTES:
+    for route in ROUTES:
         prefix, found, tail = path.partition(route)
         if found:
             return prefix, found + tail

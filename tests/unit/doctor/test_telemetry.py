@@ -54,7 +54,8 @@ def test_a_provider_without_processors_says_so():
 
 
 def test_a_switched_off_sdk_is_a_warning():
-    """Events have no trace ids then."""
+    """Events have no trace ids then; no other word than true switches it off."""
+    assert len(examine(environ={"OTEL_SDK_DISABLED": "1"})) == 1
     _, found = examine(environ={"OTEL_SDK_DISABLED": "true"})
     assert found.cure == "unset OTEL_SDK_DISABLED"
 
