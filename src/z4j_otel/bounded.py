@@ -33,7 +33,7 @@ def bounded(work: Callable[[], _T], timeout_s: float) -> _T:
         except BaseException as error:  # noqa: BLE001 -- raised again on the caller's thread
             errors.append(error)
 
-    thread = threading.Thread(target=run, name="doctor", daemon=True)
+    thread = threading.Thread(target=run, name="z4j-bounded", daemon=True)
     thread.start()
     thread.join(timeout_s)
     if errors:

@@ -37,7 +37,7 @@ class SystemClock:
 # whole, so that threads never see half of it.
 _last_second: tuple[int, str] = (-1, "")
 # The last second read, with the dot behind it, for the same reason.
-_last_second_read: tuple[str, int] = ("-", 0)
+_last_second_read: tuple[str, int] = ("no second yet, and longer than a time", 0)
 
 
 def iso_parts(at_ns: int) -> tuple[str, int]:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import runpy
 from datetime import datetime
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from z4j_otel import clock
 from z4j_otel.clock import iso_utc, iso_z, parse_iso_ns
 
 _LAST_NS = 253_402_300_799 * 10**9
@@ -44,6 +46,13 @@ def test_what_is_no_time_is_refused(text: str) -> None:
     parse_iso_ns("1970-01-01T00:00:05.000001+00:00")
     with pytest.raises(ValueError, match=r".*"):
         parse_iso_ns(text)
+
+
+def test_nothing_is_remembered_at_first() -> None:
+    """The first text that is read is no exception."""
+    fresh = runpy.run_path(clock.__file__)["parse_iso_ns"]
+    with pytest.raises(ValueError, match="Invalid isoformat"):
+        fresh("-970-01-01T00:00:05.000001+00:00")
 
 
 def test_a_time_without_an_offset_is_refused() -> None:

@@ -10,7 +10,6 @@ import contextlib
 import errno
 import logging
 import os
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -24,6 +23,7 @@ from z4j_otel.buffer.home import (
     possible_homes,
     replace_home,
     resolve_home,
+    with_home,
 )
 from z4j_otel.config import AgentConfig
 from z4j_otel.exporter.sink import EventSink
@@ -137,18 +137,14 @@ def _tell_of_missing_rules() -> None:
 
 def home_of(config: AgentConfig) -> Path:
     """Return the directory of this machine's agents."""
-    return resolve_home(_environ_of(config))
-
-
-def _environ_of(config: AgentConfig) -> Mapping[str, str]:
-    return {**os.environ, "Z4J_HOME": str(config.home)} if config.home else os.environ
+    return resolve_home(with_home(os.environ, config.home))
 
 
 def _buffer_path(config: AgentConfig) -> Path | None:
     """Return where an explicit buffer lies, looked at again: a link may have changed since."""
     if config.buffer_path is None:
         return None
-    path = clamp_buffer_path(config.buffer_path, _environ_of(config))
+    path = clamp_buffer_path(config.buffer_path, with_home(os.environ, config.home))
     if path is None:
         raise PermissionError(errno.EPERM, "buffer_path leads out of Z4J_HOME")
     return path

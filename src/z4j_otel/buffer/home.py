@@ -21,6 +21,7 @@ __all__ = [
     "possible_homes",
     "replace_home",
     "resolve_home",
+    "with_home",
 ]
 
 _log = logging.getLogger(__name__)
@@ -28,6 +29,11 @@ _log = logging.getLogger(__name__)
 # What resolve_home chose in this process for a home that cannot be used: the same answer,
 # and no second warning, for whoever asks again.
 _stand_ins: dict[Path, Path] = {}
+
+
+def with_home(environ: Mapping[str, str], home: Path | None) -> Mapping[str, str]:
+    """Return an environment in which a home that was configured is the variable's value."""
+    return {**environ, "Z4J_HOME": str(home)} if home else environ
 
 
 def resolve_home(environ: Mapping[str, str]) -> Path:

@@ -19,7 +19,7 @@ from z4j_otel.agent.execution import failed
 from z4j_otel.agent.seat import Seat
 from z4j_otel.agent.status_file import read_status
 from z4j_otel.buffer.census import FilesSeen, find_files, sum_waiting
-from z4j_otel.buffer.home import resolve_home
+from z4j_otel.buffer.home import resolve_home, with_home
 from z4j_otel.cli.failure import EXIT_FAILED, Failure
 from z4j_otel.cli.stopping import StopRequest, stop_signals
 from z4j_otel.commands import Command, CommandResult
@@ -116,8 +116,7 @@ class Drain:
         self._ends_s = time.monotonic() + timeout_s
         self._echo = echo
         self._told_s = 0.0
-        environ = {**os.environ, "Z4J_HOME": str(config.home)} if config.home else os.environ
-        self._home = resolve_home(environ)
+        self._home = resolve_home(with_home(os.environ, config.home))
 
     def run(self) -> str:
         """Deliver; return what is left, in words, or nothing."""

@@ -82,10 +82,9 @@ def _check_buffer_path(config: AgentConfig) -> Iterator[Problem]:
     """Keep the buffer in a directory that belongs to us: it holds what tasks were given."""
     if config.buffer_path is None:
         return
-    from z4j_otel.buffer.home import clamp_buffer_path  # noqa: PLC0415 -- rarely needed
+    from z4j_otel.buffer.home import clamp_buffer_path, with_home  # noqa: PLC0415 -- rarely needed
 
-    environ = {**os.environ, "Z4J_HOME": str(config.home)} if config.home else os.environ
-    if clamp_buffer_path(config.buffer_path, environ) is None:
+    if clamp_buffer_path(config.buffer_path, with_home(os.environ, config.home)) is None:
         yield Problem(
             "buffer_path",
             _source(config, "buffer_path"),

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from z4j_otel.buffer.home import possible_homes, resolve_home
+from z4j_otel.buffer.home import possible_homes, resolve_home, with_home
 from z4j_otel.config import AgentConfig
 from z4j_otel.findings import Finding, failed, fine, warned
 
@@ -36,7 +36,7 @@ def examine_storage(
     Returns:
         The directory that is really used, None when there is none, and the finding.
     """
-    wanted_of = {**environ, "Z4J_HOME": str(config.home)} if config.home else environ
+    wanted_of = with_home(environ, config.home)
     wanted = possible_homes(wanted_of)[0]
     try:
         home = resolve_home(wanted_of)

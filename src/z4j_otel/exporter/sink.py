@@ -113,8 +113,10 @@ class EventSink:
             if not self._journal.append(body, now_ns=record.occurred_at_ns):
                 self.dropped += 1
             if self._call is not None:
+                # Another thread may have taken it since.
                 call, self._call = self._call, None
-                call()
+                if call is not None:
+                    call()
         except Exception as error:  # noqa: BLE001 -- the guard, see z4j_otel.guard
             note_failure("capture", error)
 

@@ -135,6 +135,19 @@ def test_the_next_record_calls_once() -> None:
     assert seen == [1]
 
 
+def test_two_threads_that_see_one_call_both_go_on(caplog: pytest.LogCaptureFixture) -> None:
+    """The second one finds it taken."""
+
+    class Raced(EventSink):
+        _call = property(lambda self: self.looks.pop(0), lambda self, call: None)
+
+    sink = Raced(Journal(), Redactor())
+    sink.looks = [print, None]
+    sink.emit(LifecycleRecord(EventKind.TASK_RECEIVED, TaskFacts("celery", "t1", "a"), 0, {}))
+    assert sink.looks == []
+    assert caplog.messages == []
+
+
 def test_flushing_is_the_owners_business() -> None:
     """The gate passes a flush on, and has nothing to wait for alone."""
     asked: list[float] = []
