@@ -16,6 +16,7 @@ import socket
 import stat
 import tempfile
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -204,10 +205,7 @@ def test_nothing_outside_is_touched_after_a_race(place: Path, name: str, kind: s
     home, outside = furnish(place, os.geteuid())
     before = seen(outside)
 
-    def plant_now() -> None:
-        nonlocal before
-        plant(home / name, kind, outside)
-
-    complaints = as_user(os.geteuid(), lambda: live(home, plant_late=True, plant_now=plant_now))
+    late = partial(plant, home / name, kind, outside)
+    complaints = as_user(os.geteuid(), lambda: live(home, plant_late=True, plant_now=late))
     assert complaints == []
     assert seen(outside) == before

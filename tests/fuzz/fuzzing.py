@@ -88,7 +88,6 @@ class Play:
 
     def __init__(self, target: Target, seed: int, *, keep: bool = False) -> None:
         self._target = target
-        self._seed = seed
         self._random = random.Random(f"{target.name} {seed}")
         self._keep = keep
         self._lines: set[tuple[str, int]] = set()

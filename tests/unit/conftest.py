@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from tests.virtual_time import LoopClock, virtual_loop
 
-from z4j_otel.task_policies import finding
+from z4j_otel.task_policies import lookup
 
 
 @pytest.fixture
@@ -24,7 +24,7 @@ def clock(loop):
 @pytest.fixture
 def policies():
     """Let a test declare policies; afterwards this process has none."""
-    yield finding
-    finding.in_use.clear()
-    finding._named.clear()
-    finding.forget_answers()
+    yield lookup
+    lookup.in_use.clear()
+    lookup._named.clear()
+    lookup.forget_answers()

@@ -14,7 +14,7 @@ from z4j_otel.guard import guard
 from z4j_otel.redaction.arguments import hide_arguments, hides_result_inside
 from z4j_otel.redaction.occurrences import forms_of, without_occurrences
 from z4j_otel.redaction.policy import REDACTED
-from z4j_otel.task_policies.finding import BoundPolicy, finders
+from z4j_otel.task_policies.lookup import BoundPolicy, finders
 
 __all__ = ["obey"]
 

@@ -18,7 +18,7 @@ from z4j_otel.exporter.templates import EncodedIds, EventTemplate, encode_span, 
 from z4j_otel.guard import note_failure
 from z4j_otel.ids import new_event_id_bytes
 from z4j_otel.redaction import Redactor
-from z4j_otel.task_policies.finding import in_use, policy_of
+from z4j_otel.task_policies.lookup import in_use, policy_of
 from z4j_otel.translation import MAX_TASK_ID_CHARS, shared_data
 from z4j_otel.wire import canonical
 

@@ -16,7 +16,7 @@ from typing import Any, Final, TypeAlias
 
 from z4j_otel.redaction.leaves import read_items, read_pairs, read_text
 from z4j_otel.redaction.policy import REDACTED
-from z4j_otel.task_policies.finding import BoundPolicy, policy_of
+from z4j_otel.task_policies.lookup import BoundPolicy, policy_of
 
 __all__ = ["hide_arguments", "hides_result_inside"]
 

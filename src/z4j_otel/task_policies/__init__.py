@@ -7,7 +7,7 @@ is the business of the redaction and of the gate.
 from __future__ import annotations
 
 from z4j_otel.task_policies.decorator import z4j_meta, z4j_task
-from z4j_otel.task_policies.finding import BoundPolicy, TaskFinder, in_use, policy_of
+from z4j_otel.task_policies.lookup import BoundPolicy, TaskFinder, in_use, policy_of
 from z4j_otel.task_policies.policy import TaskPolicy
 
 __all__ = [

@@ -8,7 +8,7 @@ from difflib import get_close_matches
 from typing import Any, Final, TypeVar
 
 from z4j_otel.errors import ConfigError
-from z4j_otel.task_policies.finding import ATTRIBUTE, declare
+from z4j_otel.task_policies.lookup import ATTRIBUTE, declare
 from z4j_otel.task_policies.policy import TaskPolicy, build_policy, strictest
 from z4j_otel.task_policies.signatures import read_parameters
 

@@ -21,7 +21,6 @@ STATUS = {
     "state": "connected",
     "written_at": "2026-01-01T00:00:00Z",
     "format": STATUS_FORMAT,
-    "written_at": "2026-01-02T03:04:05.000Z",
 }
 
 

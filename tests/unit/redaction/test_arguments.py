@@ -9,7 +9,7 @@ import pytest
 from z4j_otel import z4j_task
 from z4j_otel.redaction import REDACTED
 from z4j_otel.redaction.arguments import hide_arguments, hides_result_inside
-from z4j_otel.task_policies.finding import BoundPolicy
+from z4j_otel.task_policies.lookup import BoundPolicy
 from z4j_otel.task_policies.policy import build_policy
 from z4j_otel.task_policies.signatures import read_parameters
 

@@ -32,6 +32,7 @@ __all__ = [
     "finders",
     "forget_answers",
     "in_use",
+    "policies_on",
     "policy_of",
 ]
 
