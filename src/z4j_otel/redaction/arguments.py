@@ -55,7 +55,6 @@ class _Hider:
 
     def __init__(self, bound: BoundPolicy, hidden: list[Any]) -> None:
         policy = bound.policy
-        self._bound = bound
         self._parameters = bound.parameters
         self._redact = _tree(policy.redact)
         self._keep = None if policy.keep is None else _tree(policy.keep)
