@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import logging
-import tempfile
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -13,6 +11,7 @@ from pathlib import Path
 from z4j_otel.buffer.base import EntryKind
 from z4j_otel.journal.format import HEADER_BYTES
 
+from ..scratch import quiet_directory  # noqa: TID252 -- shared by suites
 from .disks import Damage, keeping_inodes, write
 from .life import ACTIVE, BUFFER, JOURNAL, Life
 from .making import Made, make
@@ -54,20 +53,13 @@ class Figures:
 @contextmanager
 def scenes() -> Iterator[tuple[Path, dict[str, Made]]]:
     """Yield a directory to work in, and the two states of an agent's files."""
-    root = "/dev/shm" if Path("/dev/shm").is_dir() else None
-    logger = logging.getLogger("z4j_otel")
-    level = logger.level
-    with tempfile.TemporaryDirectory(dir=root, prefix="z4j-damage-") as folder:
+    with quiet_directory("z4j-damage-") as folder:
         made = {}
         for name in ("closed", "killed"):
-            (Path(folder) / name).mkdir()
-            made[name] = make(Path(folder) / name, is_killed=name == "killed")
-        logger.setLevel(logging.CRITICAL)
-        try:
-            with keeping_inodes():
-                yield Path(folder) / "again", made
-        finally:
-            logger.setLevel(level)
+            (folder / name).mkdir()
+            made[name] = make(folder / name, is_killed=name == "killed")
+        with keeping_inodes():
+            yield folder / "again", made
 
 
 def play(directory: Path, made: Made, cases: Iterable[tuple[Damage, bool]]) -> Figures:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import io
-import logging
-import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
@@ -28,6 +26,7 @@ from z4j_otel.journal.format import WriterId, frame
 from z4j_otel.journal.reader import JournalReader
 from z4j_otel.journal.writer import JournalWriter
 
+from ..scratch import quiet_directory  # noqa: TID252 -- shared by suites
 from .drawing import Drawing
 from .fuzzing import Target
 
@@ -35,25 +34,6 @@ __all__ = ["TARGETS"]
 
 _FILES = ("", "-state", "-wal")
 _READS = 100
-
-
-@contextlib.contextmanager
-def _directory() -> Iterator[Path]:
-    """Give a directory, and quiet: what is told of damage would drown everything."""
-    logger = logging.getLogger("z4j_otel")
-    level = logger.level
-    logger.setLevel(logging.CRITICAL)
-    directory = Path(tempfile.mkdtemp(prefix="z4j-fuzz-", dir=_memory_or_none()))
-    try:
-        yield directory
-    finally:
-        logger.setLevel(level)
-        shutil.rmtree(directory)
-
-
-def _memory_or_none() -> str | None:
-    """Return a directory in memory, where there is one: disks are slow."""
-    return "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
 
 
 def _empty(directory: Path) -> None:
@@ -67,7 +47,7 @@ def _empty(directory: Path) -> None:
 @contextlib.contextmanager
 def _journal() -> Iterator[Callable[[bytes], None]]:
     """The bytes of one or two segments, beside a writer that goes on, and a position."""
-    with _directory() as directory:
+    with quiet_directory("z4j-fuzz-") as directory:
 
         def take(data: bytes) -> None:
             _empty(directory)
@@ -109,7 +89,7 @@ def _journals() -> list[bytes]:
 @contextlib.contextmanager
 def _buffer() -> Iterator[Callable[[bytes], None]]:
     """The bytes of a database, of its log or of the copy of its state, each in its turn."""
-    with _directory() as directory, tempfile.TemporaryDirectory() as kept:
+    with quiet_directory("z4j-fuzz-") as directory, tempfile.TemporaryDirectory() as kept:
         whole = _make_database(Path(kept) / "b.sqlite")
 
         def take(data: bytes) -> None:
@@ -187,7 +167,7 @@ def _patches() -> list[bytes]:
 @contextlib.contextmanager
 def _status() -> Iterator[Callable[[bytes], None]]:
     """The file in which an agent shows its state, to everything that reads it."""
-    with _directory() as home:
+    with quiet_directory("z4j-fuzz-") as home:
         files = AgentFiles.claim(home, 7, "shop")
 
         def take(data: bytes) -> None:
@@ -219,7 +199,7 @@ def _statuses() -> list[bytes]:
         ],
         "capabilities": {"celery": ["retry_task"]},
     }
-    with _directory() as home:
+    with quiet_directory("z4j-fuzz-") as home:
         path = home / "x.status"
         facts = {"started_at": "2026-01-02T03:04:05Z", "pid": 7}
         StatusFile(path, facts, SystemClock()).show(shown)
@@ -232,7 +212,7 @@ def _export() -> Iterator[Callable[[bytes], None]]:
     # One for all inputs: click remembers every one that it has seen.
     screen = io.TextIOWrapper(io.BytesIO(), "utf-8")
     with (
-        _directory() as home,
+        quiet_directory("z4j-fuzz-") as home,
         contextlib.redirect_stdout(screen),
         contextlib.redirect_stderr(screen),
     ):
@@ -267,7 +247,7 @@ def _bodies() -> list[bytes]:
 @contextlib.contextmanager
 def _settings() -> Iterator[Callable[[bytes], None]]:
     """A TOML file, and after a NUL the environment: NAME=value by line."""
-    with _directory() as home:
+    with quiet_directory("z4j-fuzz-") as home:
         path = home / "z4j.toml"
 
         def take(data: bytes) -> None:

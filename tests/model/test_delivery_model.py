@@ -29,6 +29,7 @@ from hypothesis.stateful import (
 )
 from tests.damage.life import PassAll
 from tests.model.faults import Crash, FaultyDisk
+from tests.scratch import IN_MEMORY
 
 from z4j_otel.agent.books import Books
 from z4j_otel.agent.conservation import weigh
@@ -97,7 +98,7 @@ class DeliveryMachine(RuleBasedStateMachine):
     @initialize()
     def begin(self) -> None:
         """Start two writers and an agent."""
-        self.folder = tempfile.TemporaryDirectory(dir=ROOT)
+        self.folder = tempfile.TemporaryDirectory(dir=IN_MEMORY)
         self.home = Path(self.folder.name)
         self.now_ns = 1
         self.lives: list[Life] = []
@@ -401,7 +402,6 @@ def counts_of(model: Model) -> tuple[dict[EntryKind, int], dict[EntryKind, int]]
     return model.lost, model.acked
 
 
-ROOT = "/dev/shm" if Path("/dev/shm").is_dir() else None
 IS_CI = os.environ.get("Z4J_REQUIRE_SERVICES") == "1"
 
 

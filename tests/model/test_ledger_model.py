@@ -25,6 +25,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 from tests.model.faults import Crash, FaultyDisk
+from tests.scratch import IN_MEMORY
 
 from z4j_otel.agent import adoption as adoption_module
 from z4j_otel.agent import estate as estate_module
@@ -55,7 +56,6 @@ LEAST_STEPS = 1500
 LEAST_DEATHS = 100
 LEAST_CALLS = 100
 """Of one adoption."""
-ROOT = "/dev/shm" if Path("/dev/shm").is_dir() else None
 IS_CI = os.environ.get("Z4J_REQUIRE_SERVICES") == "1"
 
 
@@ -134,7 +134,7 @@ def _on_faulty_disks(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_dead_agents_account_is_carried_over_once(is_behind: bool) -> None:
     """Its successors die at any call of the adoption, and the last one has true numbers."""
     for fuse in itertools.count(1):
-        with tempfile.TemporaryDirectory(dir=ROOT) as folder:
+        with tempfile.TemporaryDirectory(dir=IN_MEMORY) as folder:
             home = Path(folder)
             leave_something(home)
             deaths = [die_adopting(home, fuse, is_behind=is_behind) for _ in range(2)]
@@ -197,7 +197,7 @@ class LedgerMachine(RuleBasedStateMachine):
     @initialize()
     def begin(self) -> None:
         """Start the first agent and two writers of its journal."""
-        self.folder = tempfile.TemporaryDirectory(dir=ROOT)
+        self.folder = tempfile.TemporaryDirectory(dir=IN_MEMORY)
         self.home = Path(self.folder.name)
         self.now_ns = ADOPT_EVERY_NS
         self.given = self.told_twice = self.damaged = self.unencoded = 0
