@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from z4j_otel.events import EventKind, LifecycleRecord, TaskFacts
 from z4j_otel.exporter.obedience import obey
+from z4j_otel.exporter.sink import EXCEPTION_BYTES
 from z4j_otel.redaction import Redactor
 from z4j_otel.redaction.findings import Finding
 from z4j_otel.redaction.policy import MARKER
@@ -32,9 +33,6 @@ _REPEATED: Final = "task:repeated"
 _TAKEN_NOW: Final = "would be taken now: "
 _MARKERS: Final = ("[...", "[cycle]", "[nested too deeply]", "[truncated]")
 """How markers begin that stand for what had no room."""
-_TEXTS: Final = frozenset({"exception", "traceback"})
-_EXCEPTION_BYTES: Final = 2000
-"""As the gate keeps of a message."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,14 +131,8 @@ def _explain(redactor: Redactor, details: Mapping[str, Any]) -> tuple[Any, list[
     shown: dict[str, Any] = {}
     findings: list[Finding] = []
     for key, value in details.items():
-        if key in _TEXTS and isinstance(value, str):
-            is_exception = key == "exception"
-            shown[key], found = redactor.explain_text(
-                value,
-                max_bytes=_EXCEPTION_BYTES if is_exception else None,
-                keep="head" if is_exception else "tail",
-                path=key,
-            )
+        if key == "exception" and isinstance(value, str):
+            shown[key], found = redactor.explain_text(value, max_bytes=EXCEPTION_BYTES, path=key)
         else:
             shown[key], found = redactor.explain(value, path=key)
         findings += found

@@ -22,13 +22,14 @@ from z4j_otel.task_policies.lookup import in_use, policy_of
 from z4j_otel.translation import MAX_TASK_ID_CHARS, shared_data
 from z4j_otel.wire import canonical
 
-__all__ = ["UNENCODABLE", "EventSink", "RecordAppender"]
+__all__ = ["EXCEPTION_BYTES", "UNENCODABLE", "EventSink", "RecordAppender"]
 
 _SAFE_ID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\Z")
 _TRACEBACK_BYTES = 8000
 """The brain keeps the first 8192 characters (PROTOCOL §5.6): ours is cut below that, and
 keeps its end, where the raising frame is."""
-_EXCEPTION_BYTES = 2000
+EXCEPTION_BYTES = 2000
+"""Most of a failure's message; the traceback has the rest."""
 _PLAIN_INTS = 10**12
 """Integers beyond it may be card numbers, or have more digits than JSON parsers take."""
 UNENCODABLE = "unencodable"
@@ -225,5 +226,5 @@ class EventSink:
             limit = min(_TRACEBACK_BYTES, budget_bytes or _TRACEBACK_BYTES)
             return self._redactor.redact_text(value, max_bytes=limit, keep="tail", path=key)
         if key in ("exception", "reason"):
-            return self._redactor.redact_text(value, max_bytes=_EXCEPTION_BYTES, path=key)
+            return self._redactor.redact_text(value, max_bytes=EXCEPTION_BYTES, path=key)
         return self._redactor.redact(value, budget_bytes=budget_bytes, path=key)
