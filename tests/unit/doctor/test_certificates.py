@@ -16,7 +16,6 @@ from z4j_otel.doctor import certificates
 from z4j_otel.doctor.certificates import examine_tls, read_certificate
 from z4j_otel.doctor.route import find_route
 from z4j_otel.findings import Verdict
-from z4j_otel.transport import proxies
 
 HERE = ["127.0.0.1"]
 LONG_AGO = dt.datetime(2020, 1, 1, tzinfo=dt.timezone.utc)
@@ -142,7 +141,7 @@ def test_a_file_of_ours_that_cannot_be_used_is_told(authority, tmp_path):
 
 def test_an_https_proxy_leaves_it_to_the_upgrade(monkeypatch):
     """TLS within TLS is more than a look; Python 3.10 has none at all."""
-    monkeypatch.setattr(proxies, "_HAS_TLS_IN_TLS", True)
+    monkeypatch.setattr("z4j_otel.transport.proxies._HAS_TLS_IN_TLS", True)
     proxy = Secret("https://proxy.test:3128")
     found = examine_tls(route_to("https://z4j.test", proxy=proxy), HERE)
     assert found.verdict is Verdict.SKIP

@@ -13,7 +13,6 @@ from z4j_otel.doctor import network
 from z4j_otel.doctor.network import dial, examine_dns, examine_proxy, examine_tcp
 from z4j_otel.doctor.route import find_route
 from z4j_otel.findings import Verdict, failed, fine
-from z4j_otel.transport import proxies
 
 REACHED = fine("tcp", "reached")
 BLOCKED = failed("tcp", "blocked", "see the firewall")
@@ -236,7 +235,7 @@ def _raising(error):
 
 def test_a_proxy_that_is_spoken_to_over_tls_is_left_to_the_upgrade(monkeypatch):
     """TLS within TLS is more than a look; Python 3.10 has none at all."""
-    monkeypatch.setattr(proxies, "_HAS_TLS_IN_TLS", True)
+    monkeypatch.setattr("z4j_otel.transport.proxies._HAS_TLS_IN_TLS", True)
     monkeypatch.setenv("HTTPS_PROXY", "https://proxy.test:3128")
     assert examine_proxy(route_to("https://z4j.test"), REACHED, []).verdict is Verdict.SKIP
 
