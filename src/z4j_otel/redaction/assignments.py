@@ -43,6 +43,8 @@ _ENCODED_END: Final = re.compile(r"%26|&|\s|\Z", re.IGNORECASE)
 _OPTION_GAP: Final = re.compile(r"\\*[\"']?,?[ \t]{1,8}(?=[ub]?\\*[\"']|\w)")
 _PAIR_GAP: Final = re.compile(r"\\*[\"'],[ \t]{0,8}(?=[ub]?\\*[\"']|\w)")
 _LIST_OPENING: Final = re.compile(r"([(\[])[ub]?\\{0,8}[\"']\Z")
+_LOOK_BACK_CHARS: Final = 3
+_MAX_PAIR_CHARS: Final = 1024
 _PAIR_END: Final = re.compile(r"\\*[\"']?\s{0,4}[)\]]")
 _LIST_OPENING_CHARS: Final = 11
 _MAX_NAME_CHARS: Final = MAX_KEY_CHARS
@@ -212,8 +214,13 @@ def _read_separator(text: str, start: int, end: int) -> tuple[int, str]:
 
 def _is_pair(text: str, position: int) -> bool:
     """Tell whether a list ends with the value at ``position``; names come in lists, too."""
-    _, end = _find_value(text, position, False)
-    return _PAIR_END.match(text, end) is not None
+    # Bounded: lists may open in each other without end. A value that goes on is taken for one.
+    first = position - _LOOK_BACK_CHARS
+    window = text[first : position + _MAX_PAIR_CHARS]
+    _, end = _find_value(window, position - first, False)
+    return (
+        first + end >= position + _MAX_PAIR_CHARS or _PAIR_END.match(text, first + end) is not None
+    )
 
 
 def _rule_of(text: str, start: int, name: str, rules: KeyRules) -> str:

@@ -19,7 +19,7 @@ import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cache, partial
 from typing import Any, Final
 
 if sys.version_info >= (3, 11):
@@ -39,6 +39,8 @@ _MOST_POSITIONS: Final = 400
 _MOST_WAYS: Final = 2
 """More than one is too many already."""
 _CATEGORY_SAMPLES: Final = "azAZ09_ \n\t-.é٣ß\u2003\U0010ffff"
+_ALIKE: Final = ("\u0390\u1fd3", "\u03b0\u1fe3", "\ufb05\ufb06")
+"""Pairs of letters that have no upper case of one character."""
 _REPEATS: Final = ("MAX_REPEAT", "MIN_REPEAT", "POSSESSIVE_REPEAT")
 
 
@@ -54,6 +56,8 @@ class Automaton:
     """Samples that each position takes."""
     follow: list[dict[int, int]] = field(default_factory=list)
     """Which positions may follow each, and in how many ways."""
+    first: tuple[int, ...] = ()
+    """Where a match may begin; a position comes twice where it can in two ways."""
     endless: set[tuple[int, int]] = field(default_factory=set)
     """Edges back to the start of a repeat without bound."""
     final: set[int] = field(default_factory=set)
@@ -132,7 +136,8 @@ class _Builder:
         automata.append(self._made)
 
     def build(self, tree: Any) -> None:
-        self._made.final = set(self._sequence(tree).free)
+        whole = self._sequence(tree)
+        self._made.first, self._made.final = whole.first, set(whole.free)
 
     def _sequence(self, tree: Any) -> _Part:
         whole = _EMPTY
@@ -190,6 +195,9 @@ class _Builder:
         for _ in range(min(least - 1, MANY if is_simple else 1)):
             whole = self._join(whole, self._sequence(tree))
         last = self._loop(self._sequence(tree), is_endless=most > MANY)
+        if least > 1 and last.empty_ways:
+            # Rounds that must be made may take nothing: any one of (a?){9} takes an a.
+            self._link(last.last, last.first)
         return self._join(whole, last if least else _either([last, _EMPTY]))
 
     def _few(self, least: int, most: int, tree: Any) -> _Part:
@@ -218,12 +226,26 @@ def _either(parts: list[_Part]) -> _Part:
     )
 
 
-def _forms(char: str) -> set[str]:
-    return {char, *char.lower()[:1], *char.upper()[:1]}
+@cache
+def _forms(char: str) -> frozenset[str]:
+    """Return all characters that ``re`` takes for the same where case is ignored.
+
+    Of some, neither is the other's upper or lower case: of U+017F and s, only S is.
+    """
+    cases = {char, *_cases(char)}
+    for each in tuple(cases):
+        cases.update(_cases(each))
+    return frozenset(cases.union(*(pair for pair in _ALIKE if char in pair)))
+
+
+def _cases(char: str) -> Iterator[str]:
+    yield char.lower()[:1]
+    if len(char.upper()) == 1:
+        yield char.upper()
 
 
 def _is_char(code: int, char: str) -> bool:
-    return any(ord(form) == code for form in _forms(char))
+    return not _forms(chr(code)).isdisjoint(_forms(char))
 
 
 def _is_in_range(ends: tuple[int, int], char: str) -> bool:

@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import re
 import warnings
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterator
 from functools import lru_cache
 from itertools import product
@@ -31,6 +31,9 @@ from z4j_otel.redaction.automata import Automaton, TooComplex, build, may_be_emp
 __all__ = ["compile_quietly", "why_refused"]
 
 _MOST_STEPS: Final = 60_000
+_TRIED_CHARS: Final = 80
+_MOST_WAYS: Final = 5_000
+"""Of matching so many characters; two loops that share a text and are bounded have 3300."""
 _ORDINARY_TEXTS: Final = ("shop.tasks.send", "7", "- ok", "eu_west")
 _ORDINARY_KEYS: Final = ("id", "count", "order_no", "x2")
 _NESTED: Final = (
@@ -74,8 +77,11 @@ def _why_slow(pattern: str, is_key: bool) -> str:
         won = set() if number else _winners(automaton, is_key=is_key)
         if _Check(automaton, set()).is_ambiguous():
             return _NESTED
-        if _Check(automaton, won).has_neighbours(is_key=is_key):
+        check = _Check(automaton, won)
+        if check.has_neighbours(is_key=is_key):
             return _NEIGHBOURS
+        if check.has_many_ways():
+            return _NESTED
     return ""
 
 
@@ -113,6 +119,10 @@ class _Check:
     def __init__(self, automaton: Automaton, won: set[int]) -> None:
         self._takes = automaton.takes
         self._endless = automaton.endless
+        self._first = automaton.first
+        # One character of each kind that the pattern tells apart.
+        kinds = {tuple(char in t for t in self._takes): char for char in automaton.alphabet}
+        self._alphabet = sorted(kinds.values())
         self._steps = 0
         self._follow = [
             {} if state in won else {to: ways for to, ways in edges.items() if to not in won}
@@ -147,6 +157,42 @@ class _Check:
         return has_longer or (
             not is_key and any(self._is_endless(self._loops[i]) for pair in chains for i in pair)
         )
+
+    def has_many_ways(self) -> bool:
+        """Tell whether some short text is matched in more ways than two bounded loops allow.
+
+        Repeats that were written out are no loops, and multiply all the same, as in
+        ``(a{1,8}){1,8}``. The text is made as it goes, of the characters with the most ways.
+        """
+        return any(self._count_ways(start) > _MOST_WAYS for start in self._starts())
+
+    def _starts(self) -> list[dict[int, int]]:
+        """Return by each first character where a match can stand behind it."""
+        starts = ({s: 1 for s in self._first if char in self._takes[s]} for char in self._alphabet)
+        return [dict(items) for items in {tuple(sorted(each.items())) for each in starts}]
+
+    def _count_ways(self, ways: dict[int, int]) -> int:
+        total = 0
+        for _ in range(_TRIED_CHARS):
+            total += sum(ways.values())
+            if not ways or total > _MOST_WAYS:
+                break
+            following: Counter[int] = Counter()
+            for state, count in ways.items():
+                for to, edges in self._follow[state].items():
+                    following[to] += count * edges
+            self._step(len(following) * len(self._alphabet))
+            choices = (
+                {state: count for state, count in following.items() if char in self._takes[state]}
+                for char in self._alphabet
+            )
+            ways = max(choices, key=lambda choice: sum(choice.values()))
+        return total
+
+    def _step(self, steps: int = 1) -> None:
+        self._steps += steps
+        if self._steps > _MOST_STEPS:
+            raise TooComplex("is too complex to be checked; write it as several patterns")
 
     def _find_loops(self) -> list[frozenset[int]]:
         """Return the sets of states that can all reach each other."""
@@ -203,9 +249,7 @@ class _Check:
         while waiting:
             states = waiting.popleft()
             for to in product(*(self._follow[state] for state in states)):
-                self._steps += 1
-                if self._steps > _MOST_STEPS:
-                    raise TooComplex("is too complex to be checked; write it as several patterns")
+                self._step()
                 if is_wanted(to) and frozenset.intersection(*(self._takes[each] for each in to)):
                     yield states, to
                     if to not in seen:

@@ -95,3 +95,12 @@ def test_many_calls_in_a_value_end_the_search(redactor: Redactor) -> None:
     """A chain of calls is followed to a bounded length."""
     text = "token=a" + "(b)c" * 30
     assert redactor.redact_text(text).startswith("token=[REDACTED]")
+
+
+def test_a_look_for_the_end_of_a_pair_is_bounded(redactor: Redactor) -> None:
+    """Lists that open in each other without end are not read again from each name on."""
+    assert redactor.redact_text("['password', 1" * 500) == "['password', [REDACTED]"
+    long = "['password', '" + "x" * 3000
+    assert redactor.redact_text(f"{long}'] 7") == "['password', '[REDACTED]'] 7"
+    many = "['password', 'token', 'secret'] 7"
+    assert redactor.redact_text(many) == many
