@@ -29,7 +29,12 @@ _MOST_DEPTH: Final = 60
 
 
 def hide_arguments(
-    bound: BoundPolicy, args: Any, kwargs: Any, hidden: list[Any] | None = None
+    bound: BoundPolicy,
+    args: Any,
+    kwargs: Any,
+    hidden: list[Any] | None = None,
+    *,
+    is_whole: bool = True,
 ) -> tuple[Any, Any]:
     """Return a task's arguments with a marker in the place of what is hidden.
 
@@ -38,8 +43,12 @@ def hide_arguments(
         args: Positional arguments; None where they are not known.
         kwargs: Keyword arguments; None where they are not known.
         hidden: Receives the values that were hidden.
+        is_whole: Whether nothing may come before the positional arguments, as results do
+            that a chain or a chord passes on.
     """
     hider = _Hider(bound, [] if hidden is None else hidden)
+    if not is_whole or hider.misses_one(args, kwargs):
+        hider.has_places = False
     return hider.positional(args), hider.keywords(kwargs)
 
 
@@ -61,6 +70,20 @@ class _Hider:
         self._is_needed = policy.hides_arguments
         self._signatures = _Signatures(hidden, []) if bound.is_canvas else None
         self._copy = _Copy(hidden)
+        self.has_places = self._parameters is not None
+        """Whether the place of an argument tells its name."""
+
+    def misses_one(self, args: Any, kwargs: Any) -> bool:
+        """Whether a decorator of the application must give the function some argument.
+
+        It may come before those that are told, so places mean nothing.
+        """
+        parameters = self._parameters
+        kind = type(args)
+        if parameters is None or kind not in (list, tuple) or type(kwargs) is not dict:
+            return False
+        given = {*parameters.by_place[: len(args)], *map(read_text, kwargs)}
+        return not parameters.required <= given
 
     def positional(self, args: Any) -> Any:
         if args is not None and self._signatures is not None:
@@ -103,7 +126,7 @@ class _Hider:
 
     def _names_at(self, place: int) -> tuple[str, ...]:
         parameters = self._parameters
-        if parameters is None:
+        if parameters is None or not self.has_places:
             return ()
         if place < len(parameters.by_place):
             return (parameters.by_place[place],)
@@ -191,7 +214,13 @@ class _Signatures:
         if bound is None:
             return copy
         self._found.append(bound)
-        args, kwargs = hide_arguments(bound, copy["args"], copy["kwargs"], self._hidden)
+        args, kwargs = hide_arguments(
+            bound,
+            copy["args"],
+            copy["kwargs"],
+            self._hidden,
+            is_whole=copy.get("immutable") is True,
+        )
         return {**copy, "args": args, "kwargs": kwargs}
 
     def _mapped(self, copy: dict[Any, Any]) -> dict[Any, Any]:

@@ -25,6 +25,8 @@ class Parameters:
     """The name of ``*args``, or None."""
     others: str | None = None
     """The name of ``**kwargs``, or None."""
+    required: frozenset[str] = frozenset()
+    """Those of ``by_place`` without which there is no call."""
 
     @property
     def names(self) -> list[str]:
@@ -49,4 +51,9 @@ def read_parameters(function: Callable[..., Any]) -> Parameters | None:
         ),
         rest=named.get(_KIND.VAR_POSITIONAL),
         others=named.get(_KIND.VAR_KEYWORD),
+        required=frozenset(
+            each.name
+            for each in parameters
+            if each.kind in _BY_PLACE and each.default is each.empty
+        ),
     )

@@ -65,21 +65,44 @@ def test_arguments_are_hidden_by_their_names(options, args, kwargs):
 )
 def test_a_path_leads_into_a_value(value, shown):
     """Dicts and lists are looked through; where nothing can be told apart, all goes."""
-    assert hide([value], {}, redact=["card.number"])[0] == [shown]
+    assert hide([value], {}, of=few, redact=["card.number"])[0] == [shown]
 
 
 def test_a_path_may_be_all_that_is_kept():
     """The rest of the value is hidden."""
     value = {"user": {"id": 7, "email": "j@x"}, "items": [{"id": 1, "price": 2}]}
-    args, _ = hide([value], {}, keep=["card.user.id", "card.items.id"])
+    args, _ = hide([value], {}, of=few, keep=["card.user.id", "card.items.id"])
     assert args == [{"user": {"id": 7, "email": REDACTED}, "items": [{"id": 1, "price": REDACTED}]}]
 
 
 def test_the_shorter_of_two_paths_counts():
     """Hidden is hidden, kept is kept."""
     value = {"a": {"b": 1, "c": 2}}
-    assert hide([value], {}, redact=["card.a", "card.a.b"])[0] == [{"a": REDACTED}]
-    assert hide([value], {}, keep=["card.a", "card.a.b"])[0] == [value]
+    assert hide([value], {}, of=few, redact=["card.a", "card.a.b"])[0] == [{"a": REDACTED}]
+    assert hide([value], {}, of=few, keep=["card.a", "card.a.b"])[0] == [value]
+
+
+def test_places_tell_nothing_where_a_decorator_gives_arguments():
+    """Of ``pay(connection, card)`` behind what opens the connection, callers pass the card."""
+
+    def wrapped(connection, card, amount=0): ...
+
+    assert hide(["4111"], {}, of=wrapped, redact=["card"]) == ([REDACTED], {})
+    assert hide(["4111"], {"amount": 5}, of=wrapped, keep=["connection", "amount"]) == (
+        [REDACTED],
+        {"amount": 5},
+    )
+    shown = (["db", REDACTED], {})
+    assert hide(["db", "4111"], {}, of=wrapped, redact=["card"]) == shown
+
+
+def test_places_tell_nothing_where_results_come_first():
+    """A chord's callback is given the results before what its signature holds."""
+
+    def body(results, card="none"): ...
+
+    with_policy = BoundPolicy(build_policy({"redact": ["card"]}), read_parameters(body))
+    assert hide_arguments(with_policy, ["4111"], {}, is_whole=False) == ([REDACTED], {})
 
 
 def test_what_cannot_be_named_is_hidden():
@@ -100,7 +123,7 @@ def test_a_value_that_holds_itself_comes_to_an_end():
     """Within bounds, and without a part of it that the policy hides."""
     loop = {"number": "4111"}
     loop["self"] = [loop, loop]
-    args, _ = hide([[loop] * 3], {}, redact=["card.self.self.number"])
+    args, _ = hide([[loop] * 3], {}, of=few, redact=["card.self.self.number"])
     assert args[0][0]["number"] == "4111"
     ring = []
     ring += [ring, ring]
@@ -135,7 +158,8 @@ def test_nothing_of_the_application_runs():
 
 def signature(task, *args, **kwargs):
     """Return what Celery sends of a task that is to follow."""
-    return {"task": task, "args": args, "kwargs": kwargs, "options": {}, "subtask_type": None}
+    common = {"options": {}, "subtask_type": None, "immutable": False}
+    return {"task": task, "args": args, "kwargs": kwargs, **common}
 
 
 @pytest.fixture
@@ -160,6 +184,19 @@ def test_signatures_inside_the_engines_own_tasks_obey_their_policies():
     assert kwargs["callback"]["kwargs"] == {"card": REDACTED}
     assert kwargs["other"]["kwargs"] == {"x": 2}
     assert hide(None, "{'callback': 1}", of=None, is_canvas=True) == (None, "{'callback': 1}")
+
+
+def test_only_an_immutable_signature_tells_its_arguments_by_place(policies, monkeypatch):
+    """Before those of another come the results of the tasks that it waits for."""
+
+    def body(results, card="none"): ...
+
+    bound = BoundPolicy(build_policy({"redact": ["card"]}), read_parameters(body))
+    monkeypatch.setattr("z4j_otel.redaction.arguments.policy_of", lambda name: bound)
+    callback = signature("shop.body", "4111")
+    assert hide([callback], {}, of=None, is_canvas=True)[0][0]["args"] == [REDACTED]
+    whole = {**callback, "immutable": True}
+    assert hide([whole], {}, of=None, is_canvas=True)[0][0]["args"] == ["4111"]
 
 
 @pytest.mark.usefixtures("without_engine")

@@ -15,7 +15,11 @@ class Shop:
 def test_each_kind_of_parameter_has_its_place():
     """Positional ones in order, keywords by name; a bound ``self`` is not one."""
     assert read_parameters(Shop().pay) == Parameters(
-        ("card", "amount"), frozenset({"amount", "note"}), "rest", "others"
+        ("card", "amount"),
+        frozenset({"amount", "note"}),
+        "rest",
+        "others",
+        frozenset({"card", "amount"}),
     )
 
 
