@@ -74,6 +74,10 @@ _ANGLED: Final = re.compile(r"<[^>\n]*>?")
 _HEADER: Final = re.compile(
     r"digest[ \t][^\r\n]*|(?:[^\r\n\"'`=]|=(?:\\{0,7}\"[^\"\r\n]*\")?)*", re.IGNORECASE
 )
+_ANNOTATION: Final = re.compile(
+    r"[A-Za-z_][\w.]{0,64}(?:\[[\w.\[\], |]{1,64}\])?(?: \| None)? = (?=[bBrRuUfF]{0,2}[\"'])"
+)
+"""The type between a name and its value, in source code."""
 _DEFINITION: Final = re.compile(r"\bdef \w{1,64}\([^\n]*\Z")
 _DEFINITION_CHARS: Final = 200
 _HEADER_NAMES: Final = re.compile(r"(?:authorization|cookie)\Z", re.IGNORECASE)
@@ -144,6 +148,8 @@ def _find_assigned(
     is_header = ":" in separator and bool(_HEADER_NAMES.search(name))
     if is_header and _DEFINITION.search(text[max(0, start - _DEFINITION_CHARS) : start]):
         return None  # an argument and its type
+    annotation = _ANNOTATION.match(text, position) if ":" in separator else None
+    position = annotation.end() if annotation else position
     value_start, value_end = _find_value(text, position, is_header)
     is_quoted = value_start > position
     if not is_quoted and is_no_secret(text[value_start:value_end], separator, rule):

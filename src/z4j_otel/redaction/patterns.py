@@ -25,6 +25,7 @@ __all__ = [
     "TokenRule",
     "add_card_and_ssn_spans",
     "add_email_spans",
+    "add_encoded_email_spans",
     "add_login_spans",
     "add_pem_spans",
     "add_putty_spans",
@@ -157,6 +158,7 @@ _SCHEME_CHARS: Final = 64
 _EMAIL_DOMAIN: Final = re.compile(
     r"@[a-z0-9A-Z.\-\u00a1-\ud7ff\ue000-\uffff]*\.[a-zA-Z\u00a1-\ud7ff\ue000-\uffff]{2,}"
 )
+_ENCODED_EMAIL_DOMAIN: Final = re.compile(r"%40[a-zA-Z0-9.\-]*\.[a-zA-Z]{2,}")
 _EMAIL_LOCAL_REVERSED: Final = re.compile(r"[\w.%+\-]+")
 
 _DIGIT_RUN: Final = re.compile(r"\d{3}[\d -]{7,}\d")
@@ -323,9 +325,18 @@ def add_url_spans(text: str, spans: Spans) -> None:
 
 def add_email_spans(text: str, spans: Spans) -> None:
     """Find e-mail addresses; where one begins with a span found before, that is enough."""
+    _add_email_spans(text, _EMAIL_DOMAIN, spans)
+
+
+def add_encoded_email_spans(text: str, spans: Spans) -> None:
+    """Find e-mail addresses as URLs write them, with ``%40``."""
+    _add_email_spans(text, _ENCODED_EMAIL_DOMAIN, spans)
+
+
+def _add_email_spans(text: str, domains: re.Pattern[str], spans: Spans) -> None:
     known_ends = {end for _, end, _ in spans}
     done = 0
-    for domain in _EMAIL_DOMAIN.finditer(text):
+    for domain in domains.finditer(text):
         at = domain.start()
         local = None if at in known_ends else _EMAIL_LOCAL_REVERSED.match(text[done:at][::-1])
         if local:

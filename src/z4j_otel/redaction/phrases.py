@@ -33,6 +33,15 @@ _NAMED_AFTER: Final = re.compile(
     r"\\*[\"'][ ,\t\r\n]{1,24}\\*[\"']?(?:value|val|content)\\*[\"']?[ ]?[:=][ ]?", re.IGNORECASE
 )
 
+_BREAK: Final = r"(?:\r?\n|\\{1,7}n)"
+_INVALID: Final = re.compile(
+    rf"{_BREAK}[ ]{{2}}[^\n]{{1,300}}?\[type=(?!missing)\w{{1,64}}, input_value=(?!\[REDACTED)"
+)
+"""What pydantic writes below the name of a field whose value it refuses."""
+_UNIQUE: Final = re.compile(r"(?:, [\w\", ]{1,200})?\)=\((?!\[REDACTED)")
+_UNIQUE_END: Final = re.compile(r"\) (?:already exists|is |conflicts )|\r|\n|\\[nr]|\Z")
+"""How PostgreSQL tells the values of a key: ``Key (id, token)=(7, abc) already exists``."""
+
 _LINK: Final = re.compile(
     r"[\"'`]?(?:[ ](?:key|value|string|provided|given|supplied|received|used|is|was|by|set[ ]to"
     r"|for[ ][\w.@\-]{1,64})){0,2}(?:[ \t]{0,64}(?:->|\u2192|[|\u2502])[ \t]{1,64}|:?[ \t]{1,4})",
@@ -80,6 +89,12 @@ def find_phrase(
     named = _NAMED_AFTER.match(text, end)
     if named and _NAMED_BEFORE.search(text[max(0, start - 32) : start]):
         return named.end(), -1, "text:named-value"
+    invalid = _INVALID.match(text, end)
+    if invalid:
+        return invalid.end(), -1, "text:named-value"
+    unique = _UNIQUE.match(text, end)
+    if unique:
+        return unique.end(), _UNIQUE_END.search(text, unique.end()).start(), "text:named-value"  # type: ignore[union-attr]
     netrc = _find_netrc(text, folded, start, end)
     if netrc:
         return (*netrc, "text:netrc")

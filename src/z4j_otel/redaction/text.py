@@ -147,6 +147,8 @@ class TextRules:
                 patterns.add_url_spans(text, spans)
             patterns.add_login_spans(text, spans)
             patterns.add_email_spans(text, spans)
+        if "%40" in text:
+            patterns.add_encoded_email_spans(text, spans)
         if len(text) >= _MIN_DIGITS:
             patterns.add_card_and_ssn_spans(text, spans)
             if "----" in text:

@@ -63,6 +63,23 @@ HARMLESS = [
     "--password --x",
 ]
 
+CASES += [
+    ("password: str = 'a1'", "password: str = '[REDACTED]'"),
+    ('TOKEN: Final[str] = "a1"', 'TOKEN: Final[str] = "[REDACTED]"'),
+    ("f(pwd: str | None = 'a1', n: int = 3)", "f(pwd: str | None = '[REDACTED]', n: int = 3)"),
+    ("Key (id, token)=(7, a(b)) already exists.", "Key (id, token)=([REDACTED]) already exists."),
+    ("Key (token)=(7) is not present in x\nok", "Key (token)=([REDACTED]) is not present in x\nok"),
+    (
+        "a.password\n  Too short [type=short, input_value='a1', input_type=str]\nok",
+        "a.password\n  Too short [type=short, input_value='[REDACTED]', input_type=str]\nok",
+    ),
+]
+HARMLESS += [
+    "Key (order_id)=(7) is not present in x",
+    "token: Optional[str] = None",
+    "password\n  Field required [type=missing, input_value={'user': 'bob'}, input_type=dict]",
+]
+
 
 @pytest.fixture(scope="module")
 def redactor() -> Redactor:

@@ -167,3 +167,11 @@ def test_a_bots_token_keeps_the_bots_number(redactor: Redactor) -> None:
     """Telegram writes both into the path; a time of day in front of text is none."""
     assert redactor.redact_text(f"/bot123456789:AA{BODY}/x") == "/bot123456789[REDACTED]/x"
     assert redactor.redact_text(f"12:AA{BODY}") == f"12:AA{BODY}"
+
+
+def test_an_address_in_a_query_goes() -> None:
+    """URLs write the sign as ``%40``; what is no address stays."""
+    redactor = Redactor()
+    text = "GET https://x/?to=ada%2Bx%40example.com&n=1"
+    assert redactor.redact_text(text) == "GET https://x/?to=[REDACTED]&n=1"
+    assert redactor.redact_text("?scale=100%40&n=1") == "?scale=100%40&n=1"
