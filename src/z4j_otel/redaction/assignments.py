@@ -74,6 +74,10 @@ _ANGLED: Final = re.compile(r"<[^>\n]*>?")
 _HEADER: Final = re.compile(
     r"digest[ \t][^\r\n]*|(?:[^\r\n\"'`=]|=(?:\\{0,7}\"[^\"\r\n]*\")?)*", re.IGNORECASE
 )
+_ERROR_CLASS: Final = re.compile(
+    r"(?:\A|\.)(?:Invalid|Missing|Unexpected|Unknown|Expired|Incorrect|Wrong|Bad)[A-Z][A-Za-z]{0,64}\Z"
+)
+"""An exception whose name does not end in ``Error``; its text follows."""
 _ANNOTATION: Final = re.compile(
     r"[A-Za-z_][\w.]{0,64}(?:\[[\w.\[\], |]{1,64}\])?(?: \| None)? = (?=[bBrRuUfF]{0,2}[\"'])"
 )
@@ -230,7 +234,7 @@ def _is_pair(text: str, position: int) -> bool:
 
 
 def _rule_of(text: str, start: int, name: str, rules: KeyRules) -> str:
-    if name.endswith(".py"):
+    if name.endswith(".py") or _ERROR_CLASS.search(name):
         return ""
     rule = rules.rule_of(name[-_MAX_NAME_CHARS:])
     if rule or name.lower() not in _SECOND_WORDS:

@@ -86,7 +86,8 @@ _TOKEN_OF_OTHER_KIND: Final = re.compile(
 
 _ABOUT_IT: Final = re.compile(
     r"(?:^|_)(?:sent|at|count|len|length|changed|required|policy|strength|enabled|attempts|age|days|"
-    r"valid|verified|expires?|expired|expiry|hasher|hashers|validators?|name|names|file|path|dir|arn)$"
+    r"valid|verified|expires?|expired|expiry|hasher|hashers|validators?|name|names|file|path|dir|arn|"
+    r"errors?|exceptions?|warnings?|mismatch|missing)$"
     r"|^(?:is|has|had|needs|requires?|can|should|must|no|num|min|max|forgot)_"
 )
 """Names that speak about a secret and do not hold it: ``has_password``, ``secret_name``."""

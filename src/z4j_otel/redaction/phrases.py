@@ -65,10 +65,15 @@ _TYPE: Final = re.compile(
     r"str|bytes|int|bool|float|object|Any|SecretStr|Secret|string|boolean"
     r"|(?:t(?:yping)?\.)?Optional\[[\w.\[\], ]{1,64}\]"
 )
+_KNOWN: Final = "self|cls|settings|config|conf|request|os|args|kwargs|options|params|environ|other"
 _CODE_OF_KNOWN: Final = re.compile(
-    r"(?:self|cls|settings|config|conf|request|os|args|kwargs|options|params|environ|other)"
-    r"(?:\.[A-Za-z_]\w*){1,8}(?:\([\w., =*]{0,128}\)|\[[\w.]{1,64}\])?"
+    rf"(?:{_KNOWN})(?:\.[A-Za-z_]\w*){{1,8}}(?:\([\w., =*]{{0,128}}\)|\[[\w.]{{1,64}}\])?"
 )
+_LOOKUP: Final = re.compile(
+    rf"(?:{_KNOWN})(?:\.[A-Za-z_]\w*){{0,8}}"
+    r"(?:\[([\"'])[A-Za-z_][\w\-]{0,63}\1\]|\.get(?:env)?\(([\"'])[A-Za-z_][\w\-]{0,63}\2\))"
+)
+"""Where a secret comes from, by its name; a second argument may be one."""
 _CALL: Final = re.compile(r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*){0,8}\([\w., =*]{0,128}\)")
 
 
@@ -148,7 +153,7 @@ def is_no_secret(value: str, separator: str, rule: str) -> bool:
         separator: What stands between the two.
         rule: The rule that knows the name.
     """
-    if _CONSTANT.fullmatch(value) or _CODE_OF_KNOWN.fullmatch(value):
+    if any(each.fullmatch(value) for each in (_CONSTANT, _CODE_OF_KNOWN, _LOOKUP)):
         return True
     if "=" not in separator and _TYPE.fullmatch(value):
         return True

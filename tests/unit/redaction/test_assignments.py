@@ -64,6 +64,9 @@ HARMLESS = [
 ]
 
 CASES += [
+    ('password = os.environ.get("DB", "a1")', "password = [REDACTED]"),
+    ('password = config.decrypt("a1")', "password = [REDACTED]"),
+    ("invalid_token: a1", "invalid_token: [REDACTED]"),
     ("password: str = 'a1'", "password: str = '[REDACTED]'"),
     ('TOKEN: Final[str] = "a1"', 'TOKEN: Final[str] = "[REDACTED]"'),
     ("f(pwd: str | None = 'a1', n: int = 3)", "f(pwd: str | None = '[REDACTED]', n: int = 3)"),
@@ -76,6 +79,14 @@ CASES += [
 ]
 HARMLESS += [
     "Key (order_id)=(7) is not present in x",
+    "botocore.exceptions.NoCredentialsError: Unable to locate credentials",
+    "jwt.exceptions.InvalidTokenError: Not enough segments",
+    "PasswordMismatchException: wrong",
+    "cryptography.fernet.InvalidToken: Incorrect padding",
+    "UnexpectedToken: Unexpected end of input",
+    'password = os.environ["DB_PASSWORD"]',
+    'token = request.headers.get("X-Token")',
+    'token=os.getenv("TOKEN")',
     "token: Optional[str] = None",
     "password\n  Field required [type=missing, input_value={'user': 'bob'}, input_type=dict]",
 ]
