@@ -16,6 +16,7 @@ from z4j_otel.ids import CommandId
 
 __all__ = ["permitted", "policy_of", "scheduler_tokens"]
 
+_OVERRIDES: Final = ("override_args", "override_kwargs")
 _RETRIES: Final = (Action.RETRY_TASK.value, Action.BULK_RETRY.value)
 
 _CHANGES: Final = frozenset(
@@ -44,7 +45,8 @@ def policy_of(items: Iterable[str]) -> Callable[[Command], None]:
     Args:
         items: The setting ``commands``. A name allows an action, ``-name`` denies it,
             ``family.*`` stands for all that begin so, ``none`` denies everything. Nothing
-            but denials means that the rest is allowed. A denial wins.
+            but denials means that the rest is allowed. A denial wins. A retry with other
+            arguments runs what the brain likes, and has to be allowed as ``submit_task``, too.
     """
     items = tuple(items)
     denied = [item[1:] for item in items if item.startswith("-")]
@@ -55,6 +57,13 @@ def policy_of(items: Iterable[str]) -> Callable[[Command], None]:
             raise CommandRefused(
                 f"{command.action[:80]} is denied here by Z4J_COMMANDS; to allow it, change this"
                 " setting where the agent runs and start it again"
+            )
+        is_new = any(command.parameters.get(name) is not None for name in _OVERRIDES)
+        if is_new and _is_denied(Action.SUBMIT_TASK.value, denied, allowed):
+            raise CommandRefused(
+                f"{command.action[:80]} with other arguments is a new task, and submit_task is"
+                " denied here by Z4J_COMMANDS; repeat it as it was, or change this setting where"
+                " the agent runs and start it again"
             )
 
     return check

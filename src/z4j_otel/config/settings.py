@@ -212,6 +212,7 @@ class AgentConfig:
         False,
         "Write [REDACTED:3f2a] for [REDACTED], so that equal secrets can be told from different"
         " ones; the reference says what this gives away.",
+        decides_trust=True,
     )
     redactors: tuple[str, ...] = _setting(
         Kind.NAMES,

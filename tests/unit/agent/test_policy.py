@@ -52,6 +52,18 @@ def test_refusal_says_what_to_change():
         policy_of(["none"])(Command("c", "retry_task"))
 
 
+@pytest.mark.parametrize("overrides", [{"override_args": []}, {"override_kwargs": {"a": 1}}])
+@pytest.mark.parametrize("items", [["retry_task"], ["-submit_task"]])
+def test_retry_with_other_arguments_is_a_submission(items, overrides):
+    """Or who may repeat tasks could run any task with any arguments under a new name."""
+    parameters = {"task_id": "x", "task_name": "shop.refund", **overrides}
+    with pytest.raises(CommandRefused, match="submit_task is denied"):
+        policy_of(items)(Command("c", "retry_task", parameters=parameters))
+    policy_of(["retry_task", "submit_task"])(Command("c", "retry_task", parameters=parameters))
+    plain = dict.fromkeys(overrides)
+    policy_of(items)(Command("c", "retry_task", parameters={"task_id": "x", **plain}))
+
+
 def test_action_from_outside_is_not_a_pattern():
     """What the brain calls an action is compared, never interpreted."""
     with pytest.raises(CommandRefused):
