@@ -33,6 +33,8 @@ MIN_BUDGET_BYTES: Final = 256
 _CYCLE: Final = "[cycle]"
 _TOO_DEEP: Final = "[nested too deeply]"
 _DROPPED_KEY: Final = "[truncated]"
+_LOOKS_PER_BYTE: Final = 4
+"""Characters that are searched for each byte of the budget and of the longest string."""
 _RESERVE_BYTES: Final = 72
 _MAX_CACHED: Final = 2048
 _CACHED_KEY_CHARS: Final = 64
@@ -108,7 +110,7 @@ def json_size(text: str) -> int:
 class Walk:
     """One pass over one value, with what is left of its budget."""
 
-    __slots__ = ("_max_items", "_max_string", "_open", "_room", "_rules")
+    __slots__ = ("_looks", "_max_items", "_max_string", "_open", "_room", "_rules")
 
     def __init__(self, rules: Rules, room_bytes: int) -> None:
         self._rules = rules
@@ -116,6 +118,8 @@ class Walk:
         self._open: list[int] = []
         self._max_items = rules.policy.max_items
         self._max_string = rules.policy.max_string_bytes
+        # What goes takes no room, however long it took to find.
+        self._looks = _LOOKS_PER_BYTE * (room_bytes + self._max_string)
 
     def value(self, value: Any) -> Any:
         """Return the redacted value, or :data:`NO_ROOM`; charges what it takes."""
@@ -159,6 +163,9 @@ class Walk:
         return self._charge(value, 4 + size.bit_length() * 10 // 33)
 
     def _text(self, text: str, unread_bytes: int = 0) -> Any:
+        if self._looks < 0:
+            return NO_ROOM
+        self._looks -= min(len(text), self._max_string)
         # An escaped character takes up to six times its bytes, a quote or line break twice.
         for divisor in (1, 2, 6):
             cap = min(self._max_string, (self._room - 3) // divisor)

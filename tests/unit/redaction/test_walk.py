@@ -174,3 +174,13 @@ def test_memory_of_keys_is_bounded() -> None:
         assert rules.read_key(f"k{number}")[1] == ""
     assert rules.read_key("x" * 100) == ("x" * 100, "", 103)
     assert len(rules._known) <= 2048
+
+
+def test_texts_of_nothing_but_secrets_do_not_go_on_for_ever() -> None:
+    """They take no room, so what is searched is counted, too; the rest is dropped and told."""
+    told = Redactor().redact([["password=" + "x" * 7900] * 150, 7])
+    assert told[0][:2] == ["password=[REDACTED]"] * 2
+    assert len(told[0]) < 30
+    assert "more items dropped]" in told[0][-1]
+    assert told[1] == 7
+    assert Redactor().redact(told) == told
