@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any, Final
 
@@ -174,7 +175,9 @@ def _examine(request: dict[str, Any], as_json: bool, *, fix_hints: bool) -> bool
 
 
 def _print(lines: Any) -> None:
+    # click does not know NO_COLOR; rich, which the other commands print with, does.
+    colours = {} if os.environ.get("NO_COLOR") else _COLOURS
     for line in lines:
         mark, space, rest = line.partition(" ")
-        colour = _COLOURS.get(mark)
+        colour = colours.get(mark)
         click.echo(line if colour is None else click.style(mark, fg=colour) + space + rest)

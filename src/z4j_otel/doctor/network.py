@@ -101,7 +101,9 @@ def _examine_used(route: Route, proxy: Proxy, tcp: Finding, addresses: Sequence[
     used = f"{proxy} ({variable})"
     details = {"used": str(proxy), "source": variable}
     if tcp.verdict is not Verdict.OK:
-        cure = f"correct {variable}, or go without: export NO_PROXY={route.host}"
+        # NO_PROXY says nothing about our own setting.
+        without = "Z4J_PROXY=none" if variable == "Z4J_PROXY" else f"NO_PROXY={route.host}"
+        cure = f"correct {variable}, or go without: export {without}"
         return failed(_PROXY, f"{used} cannot be reached", cure, **details)
     if proxy.scheme != "http":
         text = f"{used} is used; only the upgrade can tell whether it lets us through"

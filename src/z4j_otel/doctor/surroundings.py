@@ -7,12 +7,14 @@ import os
 import sys
 from collections.abc import Callable, Iterable
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Final
 
 from z4j_otel.agent.placement import green_library
 from z4j_otel.config import SETTINGS, AgentConfig
-from z4j_otel.findings import Finding, fine, warned
+from z4j_otel.findings import Finding, failed, fine, warned
 from z4j_otel.instrumentors.supervisors import ProcessFacts, Supervisor, find_supervisor, read_facts
+from z4j_otel.redaction.custom import NamedRedactor
 
 __all__ = ["examine_forks", "examine_orchestrator", "examine_other_agents", "examine_redaction"]
 
@@ -92,11 +94,28 @@ def examine_redaction(config: AgentConfig) -> Finding:
     }
     listed = ", ".join(f"{key.replace('_', ' ')} {value}" for key, value in settings.items())
     details = {**settings, "max_payload_bytes": config.max_payload_bytes}
+    for redactor in config.redactors:
+        if why := _why_not_loaded(redactor):
+            text = f"Z4J_REDACTORS names {redactor}, which cannot be imported ({why}): every value"
+            cure = f"python -c 'import {redactor.rpartition('.')[0]}'  # where your service starts"
+            return failed(name, f"{text} is redacted", cure, **details)
     text = f"{listed}; one value is cut at {config.max_payload_bytes} bytes"
     if settings.get("defaults_enabled") == "off" or settings.get("disabled_rules"):
         cure = "unset Z4J_REDACTION_DEFAULTS_ENABLED Z4J_REDACTION_DISABLED_RULES"
         return warned(name, f"built-in rules are switched off: {text}", cure, cure, **details)
     return fine(name, f"the built-in rules are on; {text}", **details)
+
+
+def _why_not_loaded(redactor: str) -> str:
+    if (here := str(Path.cwd())) not in sys.path:
+        sys.path.insert(0, here)  # as celery -A does
+    try:
+        NamedRedactor(redactor).load()
+    except (ImportError, AttributeError) as error:
+        return f"{type(error).__name__}: {error}"
+    except Exception as error:  # noqa: BLE001 -- the user's module may raise anything
+        return type(error).__name__
+    return ""
 
 
 def _size_of(value: object) -> int | str:

@@ -22,6 +22,8 @@ __all__ = ["Instrumentation", "examine_telemetry", "installed_instrumentations"]
 
 _NAME: Final = "opentelemetry"
 _GROUP: Final = "opentelemetry_instrumentor"
+_EXPORTERS: Final = "opentelemetry_traces_exporter"
+_OTLP: Final = "pip install opentelemetry-exporter-otlp"
 _RIVALS: Final = {
     "ddtrace": "DD_TRACE_CELERY_ENABLED=false",
     "newrelic": "NEW_RELIC_ENABLED=false",
@@ -57,6 +59,7 @@ def examine_telemetry(
     installed: Iterable[Instrumentation] | None = None,
     loaded: Iterable[str] | None = None,
     has_django: bool | None = None,
+    exporters: Iterable[str] | None = None,
 ) -> Iterator[Finding]:
     """Describe OpenTelemetry, then what is wrong with it.
 
@@ -67,11 +70,14 @@ def examine_telemetry(
         installed: The instrumentations; those of the installed packages when None.
         loaded: Names of loaded modules; this process's when None.
         has_django: Whether Django is installed; the import system is asked when None.
+        exporters: Names that ``OTEL_TRACES_EXPORTER`` may hold; those of the installed
+            packages when None.
     """
     pipeline = _pipeline(provider)
     found = list(installed_instrumentations() if installed is None else installed)
     yield _describe(pipeline, found, environ)
     yield from _disabled(environ)
+    yield from _absent(environ, _exporters() if exporters is None else exporters)
     yield from _doubled(pipeline, found)
     yield from _rivals(sys.modules if loaded is None else loaded)
     knows_django = find_spec("django") is not None if has_django is None else has_django
@@ -150,6 +156,25 @@ def _disabled(environ: Mapping[str, str]) -> Iterator[Finding]:
         text = f"OTEL_PYTHON_DISABLED_INSTRUMENTATIONS switches off {', '.join(sorted(off))}"
         cure = "take it out of OTEL_PYTHON_DISABLED_INSTRUMENTATIONS to see task spans"
         yield warned(_NAME, text, cure)
+
+
+def _exporters() -> list[str]:
+    return [entry.name for entry in entry_points(group=_EXPORTERS)]
+
+
+def _absent(environ: Mapping[str, str], known: Iterable[str]) -> Iterator[Finding]:
+    """Tell of an exporter that is not there: opentelemetry-instrument then sets up nothing."""
+    # "otlp" stands for the one of its protocols that is chosen elsewhere.
+    there = {"none", ""} | {form for name in known for form in (name, name.partition("_proto_")[0])}
+    for name in environ.get("OTEL_TRACES_EXPORTER", "").split(","):
+        if name.strip() not in there:
+            text = (
+                f"OTEL_TRACES_EXPORTER={name.strip()} is not installed: opentelemetry-instrument"
+                " fails with a traceback and sets up nothing, z4j-otel neither (with"
+                " opentelemetry-distro, otlp is what an unset variable means)"
+            )
+            cure = "export OTEL_TRACES_EXPORTER=z4j"
+            yield warned(_NAME, text, cure, cure, "# or, for otlp:", _OTLP)
 
 
 def _doubled(pipeline: Pipeline, found: list[Instrumentation]) -> Iterator[Finding]:

@@ -139,7 +139,7 @@ def unsaid(*, is_taken: bool) -> Finding:
     known = "the brain takes the token; " if is_taken else ""
     text = (
         f"{known}hello itself was not said: it would replace what your workers have told the"
-        " brain. To say it, name your app: z4j-otel doctor -A proj.celery"
+        " brain. To say it, name your app, which must load: z4j-otel doctor -A proj.celery"
     )
     return skipped(HELLO, text)
 

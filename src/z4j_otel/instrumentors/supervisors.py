@@ -79,7 +79,7 @@ def _find_container(facts: ProcessFacts) -> Supervisor:
     if facts.parent_pid == 1 and _passes_on(facts.parent_command):
         program = _program(facts.parent_command)
         return Supervisor(name, f"it was started by {program}, process 1 of its container")
-    return Supervisor(None, "its end would not end its container: it is not the main process")
+    return Supervisor(None, "it runs in a container, but is not its main process")
 
 
 def read_facts() -> ProcessFacts:

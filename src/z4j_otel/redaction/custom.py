@@ -49,10 +49,14 @@ class NamedRedactor:
 
     def __call__(self, path: str, value: Any) -> Any:
         """Ask the function, raising what it raises; also ``ImportError``, ``AttributeError``."""
-        if self._function is None:
-            module, _, function = self.name.rpartition(".")
-            self._function = getattr(import_module(module), function)
-        return self._function(path, value)
+        return (self._function or self.load())(path, value)
+
+    def load(self) -> CustomRedactor:
+        """Import the function, raising what its module raises; also ``AttributeError``."""
+        module, _, name = self.name.rpartition(".")
+        function: CustomRedactor = getattr(import_module(module), name)
+        self._function = function
+        return function
 
     def __repr__(self) -> str:
         return f"NamedRedactor({self.name!r})"

@@ -163,3 +163,11 @@ def test_values_out_of_bounds_are_usage_errors(options):
 
     assert doctor("--drill", "-A", "shop.app", *options, drill=drill).exit_code == 2
     assert drill.given is None
+
+
+def test_marks_have_no_colours_with_no_color(brain, monkeypatch):
+    """As in every other command."""
+    monkeypatch.setenv("NO_COLOR", "1")
+    result = CliRunner().invoke(cli, ["doctor", "--no-websocket"], color=True)
+    assert "[OK] config OK" in result.stdout
+    assert "\x1b" not in result.stdout

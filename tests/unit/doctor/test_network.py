@@ -9,10 +9,11 @@ import threading
 import pytest
 
 from z4j_otel.config import AgentConfig
+from z4j_otel.config.secret import Secret
 from z4j_otel.doctor import network
 from z4j_otel.doctor.network import dial, examine_dns, examine_proxy, examine_tcp
 from z4j_otel.doctor.route import find_route
-from z4j_otel.findings import Verdict, failed, fine
+from z4j_otel.findings import Verdict, failed, fine, skipped
 
 REACHED = fine("tcp", "reached")
 BLOCKED = failed("tcp", "blocked", "see the firewall")
@@ -26,9 +27,9 @@ def no_proxy_of_this_machine(monkeypatch):
         monkeypatch.delenv(name.upper(), raising=False)
 
 
-def route_to(url):
+def route_to(url, **settings):
     """Return the way to an address."""
-    return find_route(AgentConfig(brain_url=url))
+    return find_route(AgentConfig(brain_url=url, **settings))
 
 
 def listening(answer=None):
@@ -245,3 +246,19 @@ def test_a_proxy_without_a_login_is_sent_none(monkeypatch):
     port = listening(b"HTTP/1.1 200 OK\r\n\r\n")
     monkeypatch.setenv("HTTPS_PROXY", f"http://127.0.0.1:{port}")
     assert examine_proxy(route_to("https://[::2]"), REACHED, ["127.0.0.1"]).is_ok
+
+
+@pytest.mark.parametrize(
+    ("variable", "without"),
+    [("Z4J_PROXY", "export Z4J_PROXY=none"), ("HTTPS_PROXY", "export NO_PROXY=z4j.test")],
+)
+def test_the_way_around_a_dead_proxy_fits_the_setting_that_named_it(monkeypatch, variable, without):
+    """NO_PROXY says nothing about Z4J_PROXY."""
+    given = {"proxy": Secret("http://proxy.test:1")} if variable == "Z4J_PROXY" else {}
+    if not given:
+        monkeypatch.setenv(variable, "http://proxy.test:1")
+    found = examine_proxy(route_to("https://z4j.test", **given), skipped("tcp", "no address"), [])
+    assert (found.verdict, found.cure) == (
+        Verdict.FAIL,
+        f"correct {variable}, or go without: {without}",
+    )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 
 from z4j_otel.config import AgentConfig
@@ -102,6 +104,7 @@ def test_rules_that_are_switched_off_are_a_warning(monkeypatch, name):
         max_payload_bytes = 1
         redaction_defaults_enabled = False
         redaction_disabled_rules = ("email",)
+        redactors = ()
 
     monkeypatch.setattr(surroundings, "SETTINGS", [Row])
     found = examine_redaction(Config())
@@ -112,3 +115,30 @@ def test_rules_that_are_switched_off_are_a_warning(monkeypatch, name):
 def test_a_setting_of_another_kind_is_shown_as_it_is(monkeypatch):
     """There may be one some day."""
     assert surroundings._size_of("few") == "few"
+
+
+def test_a_redactor_that_cannot_be_imported_is_told():
+    """Until it can, the dashboard shows no value at all."""
+    found = examine_redaction(AgentConfig(redactors=("no_such_module_x.mask",)))
+    assert found.verdict is Verdict.FAIL
+    assert "no_such_module_x.mask, which cannot be imported (ModuleNotFoundError" in found.message
+    assert found.cure.startswith("python -c 'import no_such_module_x'")
+
+
+def test_the_text_of_an_error_in_a_redactors_module_is_not_told(tmp_path, monkeypatch):
+    """It may be a secret of the application."""
+    (tmp_path / "broken_redactors.py").write_text("raise ValueError('hunter2')")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    found = examine_redaction(AgentConfig(redactors=("broken_redactors.mask",)))
+    assert "(ValueError)" in found.message
+    assert "hunter2" not in repr(found)
+
+
+def test_a_redactor_is_looked_for_in_the_working_directory(tmp_path, monkeypatch):
+    """As celery -A looks for the app."""
+    (tmp_path / "redactors_of_shop.py").write_text("def mask(path, value): return value")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    found = examine_redaction(AgentConfig(redactors=("redactors_of_shop.mask",)))
+    assert found.verdict is Verdict.OK

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, ConsoleSpanExporter
 from opentelemetry.trace import ProxyTracerProvider
@@ -143,3 +144,20 @@ def test_installed_instrumentations_come_from_entry_points():
     assert names["celery"].package == "opentelemetry-instrumentation-celery"
     assert names["celery"].version
     assert "z4j_celery" in names
+
+
+@pytest.mark.parametrize("wanted", ["otlp", "z4j", "console,z4j", "none", ""])
+def test_an_exporter_that_is_installed_is_no_trouble(wanted):
+    """Neither is none at all; otlp has a name for each of its protocols."""
+    known = ["otlp_proto_grpc", "z4j", "console"]
+    environ = {"OTEL_TRACES_EXPORTER": wanted}
+    assert len(examine(environ=environ, exporters=known)) == 1
+
+
+def test_an_exporter_that_is_not_installed_is_told():
+    """With opentelemetry-distro, an unset variable means otlp, which it does not bring."""
+    environ = {"OTEL_TRACES_EXPORTER": "z4j, otlp_proto_grpc"}
+    _, found = examine(environ=environ, exporters=["z4j"])
+    assert found.verdict is Verdict.WARN
+    assert "OTEL_TRACES_EXPORTER=otlp_proto_grpc is not installed" in found.message
+    assert found.cure == "export OTEL_TRACES_EXPORTER=z4j"

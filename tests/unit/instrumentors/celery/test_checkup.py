@@ -54,7 +54,7 @@ def test_an_app_is_imported_as_celery_does(tmp_path, monkeypatch):
         assert name in finding.message
 
 
-@pytest.mark.parametrize("text", [None, "raise RuntimeError('not here')", "value = 1"])
+@pytest.mark.parametrize("text", [None, "raise RuntimeError('not here')", "None.x"])
 def test_an_app_that_cannot_be_imported_is_told(tmp_path, monkeypatch, text):
     """With the command that shows the error."""
     if text is not None:
@@ -73,6 +73,15 @@ def test_the_only_app_of_a_process_is_found(monkeypatch):
     app = make_app()
     monkeypatch.setattr(module.instances, "app_of_process", lambda: app)
     assert CeleryCheckup().find(None)[0] is app
+
+
+def test_a_module_without_an_app_of_the_usual_name_is_told(tmp_path, monkeypatch):
+    """Importing it once more would show nothing."""
+    (tmp_path / "shop_of_another_name.py").write_text("value = 1")
+    monkeypatch.chdir(tmp_path)
+    _, finding = CeleryCheckup().find("shop_of_another_name")
+    assert finding.verdict is Verdict.FAIL
+    assert finding.cure.startswith("z4j-otel doctor -A shop_of_another_name:<")
 
 
 def test_an_app_that_nobody_named_is_looked_for_without_importing(tmp_path, monkeypatch):
