@@ -88,7 +88,7 @@ def notes_on(found: Examined, environ: Mapping[str, str]) -> list[str]:
 
 
 def _print(found: Examined, notes: list[str], *, only_set: bool) -> None:
-    console = Console(highlight=False, soft_wrap=False)
+    console = Console(highlight=False)
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("setting", no_wrap=True)
     table.add_column("value", overflow="fold")
@@ -99,11 +99,12 @@ def _print(found: Examined, notes: list[str], *, only_set: bool) -> None:
             continue
         style = "dim" if is_default else ""
         table.add_row(Text(row.name, style), Text(value, style), Text(source, style))
-    console.print(table)
+    console.print(table if table.row_count else "nothing is set")
+    # The terminal breaks these lines: what is copied from it, or piped, stays whole.
     for problem in found.problems:
-        console.print(_line(problem))
+        console.print(_line(problem), soft_wrap=True)
     for note in notes:
-        console.print(Text(f"note: {note}", "cyan"))
+        console.print(Text(f"note: {note}", "cyan"), soft_wrap=True)
 
 
 def _line(problem: Problem) -> Text:

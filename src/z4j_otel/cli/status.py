@@ -20,6 +20,7 @@ from z4j_otel.clock import SystemClock
 __all__ = ["build_processes", "build_table", "command"]
 
 _NS = 1_000_000_000
+_WIDE_CHARS = 100
 _COLOURS = {"connected": "green", "connecting": "yellow", "starting": "yellow", "ended": "dim"}
 
 
@@ -75,31 +76,30 @@ def command(
 
 def _print(agents: Sequence[AgentSeen], now_ns: int, *, cost_us: float, processes: bool) -> None:
     console = Console(highlight=False)
-    console.print(build_table(agents, now_ns))
+    console.print(build_table(agents, now_ns, is_wide=console.width >= _WIDE_CHARS))
     if processes:
         console.print(build_processes(agents))
     for agent in agents:
         for problem in agent.problems:
-            console.print(Text(f"{agent.files.name}: {problem}", style="red"))
+            console.print(Text(f"{agent.files.name}: {problem}", style="red"), soft_wrap=True)
         error = agent.status.get("last_error")
         if error and not agent.problems:
-            console.print(
-                Text(f"{agent.files.name}: last error, at {error['at']}: {error['text']}")
-            )
+            text = f"{agent.files.name}: last error, at {error['at']}: {error['text']}"
+            console.print(Text(text), soft_wrap=True)
     console.print(
         f"Capturing a run costs {cost_us:.0f} µs of a task's time here, measured just now."
     )
 
 
-def build_table(agents: Sequence[AgentSeen], now_ns: int) -> Table:
-    """Return one row per agent."""
+def build_table(agents: Sequence[AgentSeen], now_ns: int, *, is_wide: bool = True) -> Table:
+    """Return one row per agent; with the brain's address where there is room for it."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     names = ("agent", "role", "state", "waiting", "oldest", "captured", "acked", "dropped", "brain")
-    for name in names:
+    for name in names if is_wide else names[:-1]:
         is_number = name in {"waiting", "oldest", "captured", "acked", "dropped"}
-        table.add_column(name, justify="right" if is_number else "left")
+        table.add_column(name, justify="right" if is_number else "left", overflow="fold")
     for agent in agents:
-        table.add_row(*_row(agent, now_ns))
+        table.add_row(*_row(agent, now_ns)[: len(table.columns)])
     return table
 
 

@@ -15,7 +15,10 @@ from z4j_otel.errors import ConfigError
 __all__ = ["check_all"]
 
 _REQUIRED: Final[Mapping[str, tuple[str, str]]] = {
-    "brain_url": ("brain_url is required", "set Z4J_BRAIN_URL"),
+    "brain_url": (
+        "brain_url is required",
+        "set Z4J_BRAIN_URL; to try without a brain of yours, type: z4j-otel brain",
+    ),
     "token": ("token is required", "set Z4J_TOKEN to the agent's token from the dashboard"),
     "hmac_secret": (
         "hmac_secret is required",

@@ -190,7 +190,7 @@ def _boolean(_setting: Setting, value: object) -> bool:
 
 def _number(setting: Setting, value: object, convert: Callable[[Any], float]) -> float:
     low, high = setting.minimum, setting.maximum
-    expected = f"expected {_article(setting.kind)} of {low:g} to {high:g}"
+    expected = f"expected {_article(setting.kind)} of {low:.15g} to {high:.15g}"
     if isinstance(value, bool) or not isinstance(value, (str, int, float)):
         raise ValueError(expected)  # noqa: TRY004 -- one kind of error for all forms
     try:

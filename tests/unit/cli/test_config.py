@@ -94,3 +94,16 @@ def test_what_may_surprise_is_noted():
     assert result.exit_code == 0
     assert "note: OTEL_SDK_DISABLED=true: no spans" in result.output
     assert "to switch it on: unset Z4J_DISABLED" in result.output
+
+
+def test_what_is_to_be_typed_stays_on_one_line():
+    """It can be copied from a narrow terminal, and found in a pipe."""
+    result = show("--set", COLUMNS="40", Z4J_BRAIN_URL="ftp://x")
+    assert "  for example: export Z4J_BRAIN_URL='https://z4j.example.com'\n" in result.output
+
+
+def test_nothing_set_is_said():
+    """A table without rows says less."""
+    result = show("--set")
+    assert result.output.startswith("nothing is set\n")
+    assert "z4j-otel brain\n" in result.output

@@ -47,9 +47,9 @@ class Home:
             files.close()
         return files
 
-    def status(self, *options):
+    def status(self, *options, columns="200"):
         """Run the command."""
-        environ = {"Z4J_HOME": str(self.path), "TMPDIR": str(self.path), "COLUMNS": "200"}
+        environ = {"Z4J_HOME": str(self.path), "TMPDIR": str(self.path), "COLUMNS": columns}
         return CliRunner().invoke(cli, ["status", *options], env=environ)
 
 
@@ -205,3 +205,12 @@ def test_homes(tmp_path, monkeypatch):
     assert homes_of(tmp_path / "x") == (tmp_path / "x",)
     environ = {"HOME": str(tmp_path), "TMPDIR": str(tmp_path / "tmp")}
     assert homes_of(None, environ) == (tmp_path / ".z4j", tmp_path / "tmp" / f"z4j-{os.getuid()}")
+
+
+@pytest.mark.parametrize(("columns", "is_shown"), [("80", False), ("200", True)])
+def test_an_agents_name_is_whole_and_the_brain_is_told_where_there_is_room(home, columns, is_shown):
+    """The name is what other commands take."""
+    home.agent(1234567, state="connected", brain="https://z4j.example.com")
+    output = home.status(columns=columns).output
+    assert "buffer-1234567" in output
+    assert ("https://z4j.example.com" in output) is is_shown

@@ -142,6 +142,12 @@ def test_a_value_is_shown_as_it_could_be_written(kind, value, expected):
     assert row(kind).show(value) == expected
 
 
+def test_a_large_bound_is_written_with_all_its_digits():
+    """Nobody types 1e+08."""
+    with pytest.raises(ValueError, match=r"of 1000 to 100000000$"):
+        parse(row(Kind.INTEGER, minimum=1000, maximum=100_000_000), "-3")
+
+
 def test_the_environment_name_follows_from_the_name():
     """Every setting has one variable, by one rule."""
     assert row(Kind.TEXT).env_name == "Z4J_SOME_NAME"
