@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import shlex
 from collections.abc import Callable
@@ -53,8 +54,11 @@ def command(obj: object, /, *, port: int, as_json: bool) -> None:
         try:
             thread = stack.enter_context(BrainThread(port=port))
         except RuntimeError as error:
+            cause = error.__cause__ or error
+            is_taken = isinstance(cause, OSError) and cause.errno == errno.EADDRINUSE
+            why = "another program listens there" if is_taken else cause
             raise Failure(
-                f"no brain on port {port}: {error.__cause__ or error}",
+                f"no brain on port {port}: {why}",
                 then="z4j-otel brain --port 0",
                 exit_code=EXIT_FAILED,
             ) from error

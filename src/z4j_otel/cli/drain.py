@@ -113,9 +113,10 @@ class Drain:
     ) -> None:
         self._config = config
         self._asked = asked
+        self._timeout_s = timeout_s
         self._ends_s = time.monotonic() + timeout_s
         self._echo = echo
-        self._told_s = 0.0
+        self._told, self._told_s = "", 0.0
         self._home = resolve_home(with_home(os.environ, config.home))
 
     def run(self) -> str:
@@ -127,7 +128,8 @@ class Drain:
         entries = sum(sum_waiting(files.buffer_path).entries for files in left)
         journal_bytes = sum(files.journal_bytes for files in left)
         self._echo(
-            f"{len(left)} ended agents left {entries} entries and {journal_bytes} bytes of journal"
+            f"{len(left)} ended agents left {entries} entries and {journal_bytes} bytes of journal;"
+            f" this takes at most {self._timeout_s:g} s, Ctrl-C ends it"
         )
         if heir := next((files for files in self._own() if files.is_alive), None):
             return self._wait_for(heir)
@@ -149,9 +151,9 @@ class Drain:
         return time.monotonic() < self._ends_s and not self._asked.wait(_LOOK_S)
 
     def _tell(self, text: str) -> None:
-        """Tell how far it is, now and then."""
-        if time.monotonic() >= self._told_s + _TELL_S:
-            self._told_s = time.monotonic()
+        """Tell how far it is, now and then, and nothing twice in a row."""
+        if text != self._told and time.monotonic() >= self._told_s + _TELL_S:
+            self._told, self._told_s = text, time.monotonic()
             self._echo(text)
 
     def _wait_for(self, heir: FilesSeen) -> str:

@@ -96,6 +96,9 @@ def _previews(redactor: Redactor, **what: Any) -> Iterator[Preview]:
         return _stored(redactor, what)
     if what["task"] or what["app"]:
         return iter([_call(redactor, what)])
+    for name in ("args", "kwargs", "result", "exception"):
+        if what[name] is not None:
+            raise _wrong(f"--{name} is of a call, which needs both --app and --task")
     if what["file"] is None and is_terminal(sys.stdin):
         raise _wrong("nothing to look at: name a file, a task or --buffer, or pipe JSON in")
     stream: IO[str] = what["file"] or sys.stdin

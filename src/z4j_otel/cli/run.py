@@ -8,6 +8,7 @@ import pkgutil
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import ModuleType
 from typing import Any, Protocol
 
 import click
@@ -44,7 +45,7 @@ def load_app(where: str) -> Any:
     """Import an application object named as ``package.module:attribute``.
 
     The current directory is searched first, as ``celery -A`` does. Without an attribute,
-    ``app`` and ``celery`` are tried.
+    ``app`` and ``celery`` are tried, then the last dot is taken for the colon.
 
     Raises:
         Failure: There is no such module or attribute, or importing it failed.
@@ -52,10 +53,14 @@ def load_app(where: str) -> Any:
     if (here := str(Path.cwd())) not in sys.path:
         sys.path.insert(0, here)
     names = [where] if ":" in where else [f"{where}:app", f"{where}:celery"]
+    if ":" not in where and "." in where:
+        names.append(":".join(where.rsplit(".", 1)))
     problem = ""
     for name in names:
         try:
-            return pkgutil.resolve_name(name)
+            found = pkgutil.resolve_name(name)
+            if not isinstance(found, ModuleType):
+                return found
         except Exception as error:  # noqa: BLE001 -- the user's module may raise anything
             problem = f"{type(error).__name__}: {error}"
     raise Failure(

@@ -54,7 +54,9 @@ def test_a_port_that_is_taken_is_a_failure(ended):
         result = CliRunner().invoke(command, ["--port", port], obj=ended)
 
     assert result.exit_code == 1
-    assert result.output.startswith(f"Error: no brain on port {port}: ")
+    assert result.output.startswith(
+        f"Error: no brain on port {port}: another program listens there\n"
+    )
     assert result.output.endswith("\n  z4j-otel brain --port 0\n")
 
 

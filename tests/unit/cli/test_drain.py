@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from contextlib import closing
 
 import pytest
 from click.testing import CliRunner
@@ -11,7 +12,9 @@ from z4j_otel.agent.status_file import StatusFile
 from z4j_otel.buffer.base import EntryKind
 from z4j_otel.buffer.files import AgentFiles
 from z4j_otel.buffer.sqlite import SqliteBuffer
+from z4j_otel.cli.drain import Drain
 from z4j_otel.cli.main import cli
+from z4j_otel.cli.stopping import StopRequest
 from z4j_otel.clock import SystemClock
 from z4j_otel.config import load_config
 from z4j_otel.devbrain.server import BrainThread
@@ -141,3 +144,16 @@ def test_settings_can_come_from_a_file(tmp_path, brain):
     result = home.drain("--config", str(config), "--home", str(tmp_path / "home"))
     assert result.exit_code == 0, result.output
     assert len(brain.brain.tasks()) == 3
+
+
+def test_the_same_line_is_not_told_twice(tmp_path, brain, monkeypatch):
+    """A brain that is away for minutes is one line."""
+    lines = []
+    monkeypatch.setattr("z4j_otel.cli.drain._TELL_S", 0.0)
+    home = Home(tmp_path, brain)
+    config = load_config({}, {name: text for name, text in home.environ.items() if text})
+    with closing(StopRequest()) as asked:
+        drain = Drain(config, asked, timeout_s=0, echo=lines.append)
+        for text in ("1 to go", "1 to go", "0 to go", "1 to go"):
+            drain._tell(text)
+    assert lines == ["1 to go", "0 to go", "1 to go"]

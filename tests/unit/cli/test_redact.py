@@ -168,6 +168,7 @@ def test_no_such_event_is_told(home):
         ((), '{"password": hunter2', "the document is no JSON, line 1"),
         ((), "[" * 200_000, "the document is nested too deeply"),
         (("-A", "x"), "", "a call needs both --app and --task"),
+        (("--args", "[]"), "[]", "--args is of a call, which needs both --app and --task"),
         (("--buffer", "--task", "x", "-A", "x"), "", "choose one of a file, --task and --buffer"),
     ],
 )

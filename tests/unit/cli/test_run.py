@@ -155,6 +155,11 @@ def test_an_app_that_cannot_be_imported_is_named(where, app_module):
     assert caught.value.then.startswith("python -c 'import ")
 
 
+def test_an_app_is_found_with_a_dot_for_the_colon(app_module):
+    """As by celery -A, and by the doctor."""
+    assert load_app(f"{app_module}.app").main == "shop"
+
+
 def test_an_app_is_found_by_its_usual_names(app_module):
     """A module alone is enough, as for celery -A."""
     assert load_app(app_module).main == "shop"

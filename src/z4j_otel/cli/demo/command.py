@@ -26,7 +26,7 @@ Examples:
   z4j-otel demo --brain z4j --keep     in the real brain; look around in its dashboard
   z4j-otel demo --broker redis://localhost:6379/9
 
-Exit status: 0 when everything was as it should be, 1 otherwise."""
+Exit codes: 0 everything was as it should be, 1 otherwise."""
 
 
 @click.command(epilog=_EXAMPLES)
