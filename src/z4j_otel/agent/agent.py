@@ -268,8 +268,8 @@ class AgentRuntime:
         self._thread.join(_JOIN_S)
         if is_delivered is not True:
             _logger.warning(
-                "[z4j] the agent ended with events undelivered; they stay in its buffer until the next"
-                " agent here starts, or: z4j-otel buffer drain",
+                "[z4j] the agent ended with events undelivered; they stay in its buffer until"
+                " the next agent here starts, or: z4j-otel buffer drain",
                 extra={"action": "undelivered"},
             )
         return is_delivered is True

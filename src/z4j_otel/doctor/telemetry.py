@@ -23,7 +23,7 @@ __all__ = ["Instrumentation", "examine_telemetry", "installed_instrumentations"]
 _NAME: Final = "opentelemetry"
 _GROUP: Final = "opentelemetry_instrumentor"
 _EXPORTERS: Final = "opentelemetry_traces_exporter"
-_OTLP: Final = "pip install opentelemetry-exporter-otlp"
+_INSTALL_OTLP: Final = "pip install opentelemetry-exporter-otlp"
 _RIVALS: Final = {
     "ddtrace": "DD_TRACE_CELERY_ENABLED=false",
     "newrelic": "NEW_RELIC_ENABLED=false",
@@ -164,17 +164,27 @@ def _exporters() -> list[str]:
 
 def _absent(environ: Mapping[str, str], known: Iterable[str]) -> Iterator[Finding]:
     """Tell of an exporter that is not there: opentelemetry-instrument then sets up nothing."""
-    # "otlp" stands for the one of its protocols that is chosen elsewhere.
-    there = {"none", ""} | {form for name in known for form in (name, name.partition("_proto_")[0])}
-    for name in environ.get("OTEL_TRACES_EXPORTER", "").split(","):
-        if name.strip() not in there:
-            text = (
-                f"OTEL_TRACES_EXPORTER={name.strip()} is not installed: opentelemetry-instrument"
-                " fails with a traceback and sets up nothing, z4j-otel neither (with"
-                " opentelemetry-distro, otlp is what an unset variable means)"
-            )
-            cure = "export OTEL_TRACES_EXPORTER=z4j"
-            yield warned(_NAME, text, cure, cure, "# or, for otlp:", _OTLP)
+    there = {"none", "", *known}
+    wanted = [name.strip() for name in environ.get("OTEL_TRACES_EXPORTER", "").split(",")]
+    for name in wanted:
+        if (_otlp_of(environ) if name == "otlp" else name) in there:
+            continue
+        text = (
+            f"OTEL_TRACES_EXPORTER={name} is not installed: opentelemetry-instrument fails with a"
+            " traceback and sets up nothing, z4j-otel neither (with opentelemetry-distro, an unset"
+            " variable means otlp)"
+        )
+        ours = "export OTEL_TRACES_EXPORTER=z4j"
+        steps = (_INSTALL_OTLP, "# or, without it:", ours) if name.startswith("otlp") else (ours,)
+        # Whoever names both has a collector.
+        yield warned(_NAME, text, steps[0] if "z4j" in wanted else ours, *steps)
+
+
+def _otlp_of(environ: Mapping[str, str]) -> str:
+    """Return the exporter that ``otlp`` stands for."""
+    named = map(environ.get, ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL"))
+    protocol = next(filter(None, named), "grpc").strip()
+    return f"otlp_proto_{protocol.partition('/')[0]}"
 
 
 def _doubled(pipeline: Pipeline, found: list[Instrumentation]) -> Iterator[Finding]:

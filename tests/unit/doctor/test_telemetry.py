@@ -21,6 +21,7 @@ DJANGO = Instrumentation("django", "opentelemetry-instrumentation-django", "0.66
 def examine(provider=None, **given):
     """Examine, without what this machine has installed."""
     nothing = {"environ": {}, "installed": [], "loaded": (), "has_django": False}
+    nothing["exporters"] = ["otlp_proto_grpc", "z4j"]
     return list(examine_telemetry(provider or ProxyTracerProvider(), **{**nothing, **given}))
 
 
@@ -148,16 +149,34 @@ def test_installed_instrumentations_come_from_entry_points():
 
 @pytest.mark.parametrize("wanted", ["otlp", "z4j", "console,z4j", "none", ""])
 def test_an_exporter_that_is_installed_is_no_trouble(wanted):
-    """Neither is none at all; otlp has a name for each of its protocols."""
+    """Neither is none at all."""
     known = ["otlp_proto_grpc", "z4j", "console"]
     environ = {"OTEL_TRACES_EXPORTER": wanted}
     assert len(examine(environ=environ, exporters=known)) == 1
 
 
-def test_an_exporter_that_is_not_installed_is_told():
-    """With opentelemetry-distro, an unset variable means otlp, which it does not bring."""
-    environ = {"OTEL_TRACES_EXPORTER": "z4j, otlp_proto_grpc"}
-    _, found = examine(environ=environ, exporters=["z4j"])
+@pytest.mark.parametrize(
+    "name", ["OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL"]
+)
+def test_otlp_stands_for_the_exporter_of_its_protocol(name):
+    """Which is gRPC where nobody said another."""
+    environ = {"OTEL_TRACES_EXPORTER": "otlp"}
+    known = ["otlp_proto_http"]
+    assert len(examine(environ=environ, exporters=known)) == 2
+    assert len(examine(environ={**environ, name: "http/protobuf"}, exporters=known)) == 1
+
+
+@pytest.mark.parametrize(
+    ("wanted", "absent", "cure"),
+    [
+        ("otlp", "otlp", "export OTEL_TRACES_EXPORTER=z4j"),
+        ("z4j, otlp", "otlp", "pip install opentelemetry-exporter-otlp"),
+        ("zipkin", "zipkin", "export OTEL_TRACES_EXPORTER=z4j"),
+    ],
+)
+def test_an_exporter_that_is_not_installed_is_told(wanted, absent, cure):
+    """Whoever named z4j beside it wants both."""
+    _, found = examine(environ={"OTEL_TRACES_EXPORTER": wanted}, exporters=["z4j"])
     assert found.verdict is Verdict.WARN
-    assert "OTEL_TRACES_EXPORTER=otlp_proto_grpc is not installed" in found.message
-    assert found.cure == "export OTEL_TRACES_EXPORTER=z4j"
+    assert f"OTEL_TRACES_EXPORTER={absent} is not installed" in found.message
+    assert found.cure == cure

@@ -102,14 +102,15 @@ def _load(where: str) -> tuple[Any, Finding]:
         why = type(error).__name__
         if isinstance(error, (ImportError, AttributeError)):
             why = f"{why}: {error}"
+        text = f"the app {where!r} cannot be imported"
         module = where.partition(":")[0]
         cure = f"python -c 'import {module}'  # here, or in the directory of your project"
         steps = ("cd /path/of/your/project", f"python -c 'import {module}'")
         if isinstance(error, AttributeError) and getattr(error.obj, "__name__", "") == where:
             # The module is there; the app in it has another name than celery -A expects.
             cure = f"z4j-otel doctor -A {where}:<the app's name in that module>"
-            steps = (cure,)
-        return None, failed(_APP, f"the app {where!r} cannot be imported ({why})", cure, *steps)
+            return None, failed(_APP, f"{text} ({why})", cure)
+        return None, failed(_APP, f"{text} ({why})", cure, *steps)
     return app, _found(app, f"named {where}")
 
 
