@@ -20,6 +20,7 @@ from z4j_otel.errors import ConfigError, EngineUnavailable, Z4JOtelError
 __all__ = ["SUBCOMMANDS", "cli", "main"]
 
 _HELP: Final = "z4j-otel config"
+_WITH_CELERY: Final = "pip install 'z4j-otel[celery]'"
 """The command that shows what is set, and all that is wrong with it."""
 
 SUBCOMMANDS: Final = {
@@ -47,7 +48,13 @@ class _LazyGroup(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in self.list_commands(ctx):
             return None
-        command: click.Command = import_module(_module(cmd_name)).command
+        try:
+            command: click.Command = import_module(_module(cmd_name)).command
+        except ModuleNotFoundError as error:
+            if (error.name or "z4j_otel").partition(".")[0] == "z4j_otel":
+                raise
+            text = f"{cmd_name} needs {error.name}, which is not installed"
+            raise Failure(text, then=_WITH_CELERY, exit_code=EXIT_USAGE) from error
         return command
 
     def resolve_command(

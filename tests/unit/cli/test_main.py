@@ -108,3 +108,27 @@ def test_the_module_runs_the_same_command():
 def test_a_failure_carries_its_exit_code():
     """1 unless said otherwise."""
     assert Failure("x", then="y").exit_code == 1
+
+
+def test_a_package_that_a_subcommand_lacks_is_told_with_the_way_to_get_it(monkeypatch):
+    """The demo's modules are those of a Celery application."""
+
+    def lack(_module):
+        raise ModuleNotFoundError("No module named 'celery'", name="celery")
+
+    monkeypatch.setattr("z4j_otel.cli.main.import_module", lack)
+    result = CliRunner().invoke(cli, ["demo"])
+    assert result.exit_code == 2
+    assert "demo needs celery, which is not installed\n" in result.output
+    assert "pip install 'z4j-otel[celery]'\n" in result.output
+
+
+def test_a_module_of_our_own_that_is_missing_is_no_package_to_install(monkeypatch):
+    """It is an error in z4j-otel, and looks like one."""
+
+    def lack(_module):
+        raise ModuleNotFoundError("No module named 'z4j_otel.x'", name="z4j_otel.x")
+
+    monkeypatch.setattr("z4j_otel.cli.main.import_module", lack)
+    with pytest.raises(ModuleNotFoundError):
+        cli.get_command(click.Context(cli), "demo")

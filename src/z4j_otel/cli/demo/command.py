@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from importlib.util import find_spec
 from pathlib import Path
+from typing import Final
 
 import click
 from rich.live import Live
@@ -16,17 +18,19 @@ from z4j_otel.cli.demo.overhead import capture_cost_us
 from z4j_otel.cli.demo.report import live_console, summary, table
 from z4j_otel.cli.demo.stage import Stage
 from z4j_otel.cli.demo.tour import Line, Tour
+from z4j_otel.cli.failure import EXIT_USAGE, Failure
 from z4j_otel.cli.stopping import stop_signals
 
-__all__ = ["command"]
+__all__ = ["check_installed", "command"]
 
+_NEEDED: Final = {"celery": "celery", "sqlalchemy": "sqlalchemy"}
 _EXAMPLES = """\b
 Examples:
-  z4j-otel demo                        the tour with nothing but Python
+  z4j-otel demo                        the tour with nothing but Python packages
   z4j-otel demo --brain z4j --keep     in the real brain; look around in its dashboard
   z4j-otel demo --broker redis://localhost:6379/9
 
-Exit codes: 0 everything was as it should be, 1 otherwise."""
+Exit codes: 0 everything was as it should be, 1 otherwise, 2 a package is missing."""
 
 
 @click.command(epilog=_EXAMPLES)
@@ -46,10 +50,26 @@ def command(brain: str, broker: str | None, *, keep: bool) -> None:
     brain shows of each with what is true. Then the brain retries the failed one.
     """
     began = time.monotonic()
+    check_installed()
     view: BrainView = InstalledBrain() if brain == "z4j" else EmbeddedBrain()
     with tempfile.TemporaryDirectory(prefix="z4j-demo-") as folder, view:
         is_right = _play(view, Path(folder), broker, keep=keep, began=began)
     raise SystemExit(0 if is_right else 1)
+
+
+def check_installed(is_there: Callable[[str], object] = find_spec) -> None:
+    """See that the packages are there which z4j-otel does without, and the demo does not.
+
+    Raises:
+        Failure: One is missing.
+    """
+    missing = [package for module, package in _NEEDED.items() if not is_there(module)]
+    if missing:
+        raise Failure(
+            f"the demo needs {' and '.join(missing)}",
+            then=f"pip install {' '.join(missing)}",
+            exit_code=EXIT_USAGE,
+        )
 
 
 def _play(view: BrainView, folder: Path, broker: str | None, *, keep: bool, began: float) -> bool:
