@@ -119,7 +119,7 @@ def wrong_token(folder):
         yield {**thread.env(), "Z4J_TOKEN": lab.WRONG_TOKEN}
 
 
-@trouble("hello", "is no agent's token: those have 43 letters", "export Z4J_TOKEN=")
+@trouble("hello", "is no agent's token, for those have 43 letters", "export Z4J_TOKEN=")
 def half_a_token(folder):
     """A token that was not copied whole."""
     with lab.brain() as thread:

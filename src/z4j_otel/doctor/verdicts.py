@@ -189,7 +189,8 @@ def _about_token(config: AgentConfig, key: str) -> str:
         return f"; it comes from {source}"
     if _TOKEN_FORM.fullmatch(config.token.reveal()):
         return f"; the token, from {source}, is wrong or was revoked"
-    return f"; what comes from {source} is no agent's token: those have 43 letters, digits, - and _"
+    form = "those have 43 letters, digits, - and _"
+    return f"; what comes from {source} is no agent's token, for {form}"
 
 
 def _about_clock(talk: Conversation) -> Finding:
