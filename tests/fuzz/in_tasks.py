@@ -107,7 +107,11 @@ def _commands() -> Iterator[Callable[[bytes], None]]:
     """Actions and parameters on a Celery app in memory: every one becomes an answer."""
     logging.getLogger("z4j_otel").setLevel(logging.CRITICAL)
     app = Celery("unit", broker="memory://", backend="cache+memory://", set_as_current=False)
-    app.task(name="unit.add")(lambda *_args, **_kwargs: None)
+
+    @app.task(name="unit.add")
+    def add(*_args: object, **_kwargs: object) -> None:
+        """Do nothing; Celery cannot publish for a lambda."""
+
     adapter = CeleryEngineAdapter(app=app, reply_timeout_s=0.001)
     redactor = Redactor(RedactionPolicy())
     free = CommandRunner({"celery": adapter}, redactor=redactor)

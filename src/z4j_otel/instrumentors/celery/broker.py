@@ -80,10 +80,13 @@ def hide_from_children(connection: Any) -> None:
 def _close(connection: Any) -> None:
     """Close a connection; never raises."""
     with suppress(Exception):
-        # Closing a channel of kombu's memory transport empties the queues of all others.
-        if connection.transport.driver_type == "memory":
-            return
         channel = connection._default_channel  # noqa: SLF001 -- the public name may connect anew
+        if connection.transport.driver_type == "memory":
+            # Closing a channel of kombu's memory transport empties the queues of all others.
+            # What kombu would do for it at the interpreter's end would keep it until then.
+            if channel is not None and channel._qos is not None:  # noqa: SLF001 -- see above
+                channel._qos._on_collect.cancel()  # noqa: SLF001 -- see above
+            return
         if getattr(channel, "_in_poll", None) is not None:
             # Redis' channel would wait up to a second for an answer that nobody wants.
             channel._in_poll = None  # noqa: SLF001 -- it has no other way to let go

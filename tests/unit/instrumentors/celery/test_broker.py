@@ -1,6 +1,8 @@
 """Talking to the broker."""
 
+import gc
 import uuid
+import weakref
 from multiprocessing import util
 from types import SimpleNamespace
 
@@ -109,6 +111,22 @@ def test_memory_keeps_its_messages():
     for _ in range(2):
         with broker_connection(app) as connection:
             assert count_waiting(connection, [queue]) == {queue: 1}
+
+
+def test_a_used_connection_to_memory_is_not_kept():
+    """A test suite with thousands of commands does not grow by each."""
+    app = Celery("unit", broker="memory://", set_as_current=False)
+    connect, made = app.connection_for_write, []
+
+    def connect_seen():
+        connection = connect()
+        made.append(weakref.ref(connection))
+        return connection
+
+    app.connection_for_write = connect_seen
+    broadcast(app, "ping", {}, timeout_s=0.01)
+    gc.collect()
+    assert [connection() for connection in made] == [None]
 
 
 def test_broker_that_is_away_is_certain():
