@@ -19,7 +19,7 @@ __all__ = ["MINTING", "Examined", "examine_settings"]
 _NAME: Final = "config"
 _ROWS: Final = {row.name: row for row in SETTINGS}
 _MISSING: Final = {
-    "brain_url": "export Z4J_BRAIN_URL=https://<host of the brain>",
+    "brain_url": "export Z4J_BRAIN_URL=https://<brain host>",
     "token": "export Z4J_TOKEN=<the agent's token>",
     "hmac_secret": "export Z4J_HMAC_SECRET=<the signing secret, shown with the token>",
 }

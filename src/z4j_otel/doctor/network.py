@@ -156,7 +156,7 @@ def _name_cure(route: Route, host: str) -> tuple[str, ...]:
     return (
         cure,
         f"getent hosts {host}",
-        "export Z4J_BRAIN_URL=https://<host of the brain>",
+        "export Z4J_BRAIN_URL=https://<brain host>",
         f"# or, behind a proxy: {_USE_PROXY}",
     )
 

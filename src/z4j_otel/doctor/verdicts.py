@@ -49,7 +49,7 @@ _CURES: Final[Mapping[str, tuple[str, ...]]] = {
         *MINTING,
     ),
     "close:4403:False": ("add this machine's address to the brain's agent_ip_allowlist",),
-    "close:4400:False": ("correct Z4J_BRAIN_URL: export Z4J_BRAIN_URL=https://<host of the brain>",),
+    "close:4400:False": ("correct Z4J_BRAIN_URL: export Z4J_BRAIN_URL=https://<brain host>",),
     "close:4429:True": (_RAISE_CAP,),
     "close:4429:False": ("wait a minute, then look for a process that restarts in a loop",),
     "close:4426:False": ("pip install --upgrade z4j-otel  # or upgrade the brain",),
