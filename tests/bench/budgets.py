@@ -138,8 +138,8 @@ BUDGETS = (
         lambda f: f"a bare task {f['bare_cpu_us']:.0f} µs, upstream's span alone "
         f"{f['otel_cpu_us']:.0f} µs",
         why_missed="upstream's span alone takes most of the budget, or all of it; a record in "
-        "the main process, two in the child and three events through the agent come on top, each for two to "
-        "three times what it costs in a tight loop: between other work caches are cold",
+        "the main process, two in the child and three events through the agent come on top, each "
+        "for two to three times what it costs in a tight loop: between other work caches are cold",
     ),
     Budget(
         "worker slow-down, no-op tasks, prefork, Redis", "bench_worker", "z4j_ratio", 1.10, "x",
