@@ -233,9 +233,13 @@ class AgentConfig:
         "Most messages of a queue that are purged without force.",
         minimum=0,
         maximum=1_000_000_000,
+        decides_trust=True,
     )
     accept_legacy_purge_token: bool = _setting(
-        Kind.BOOLEAN, False, "Let purges be confirmed without a key, as brains before 1.7 do."
+        Kind.BOOLEAN,
+        False,
+        "Let purges be confirmed without a key, as brains before 1.7 do.",
+        decides_trust=True,
     )
     restart_by_exit: str = _setting(
         Kind.CHOICE,
