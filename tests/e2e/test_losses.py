@@ -176,6 +176,7 @@ def test_a_hard_limit_in_a_cold_stop_is_told_as_the_end(redis_url, tmp_path):
         finally:
             scene.kill_orphans()
         events = brain.events(scene.ids[0])
-    kinds = [event["kind"] for event in events if event["kind"] != "task.sent"]
-    assert kinds == ["task.received", "task.started", "task.failed"]
-    assert events[-1]["data"]["cause"] == "time_limit"
+    # The publisher's own agent may deliver last.
+    told = [event for event in events if event["kind"] != "task.sent"]
+    assert [event["kind"] for event in told] == ["task.received", "task.started", "task.failed"]
+    assert told[-1]["data"]["cause"] == "time_limit"

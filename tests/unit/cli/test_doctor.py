@@ -10,6 +10,7 @@ from click.testing import CliRunner
 from z4j_otel.cli.main import cli
 from z4j_otel.devbrain.server import BrainThread
 from z4j_otel.doctor import conversation
+from z4j_otel.instrumentors.celery import instances
 
 
 class Recorder:
@@ -39,6 +40,8 @@ def brain(tmp_path, monkeypatch):
     """Run a brain, and be the environment of its agent."""
     monkeypatch.setenv("Z4J_HOME", str(tmp_path))
     monkeypatch.setattr(conversation, "_KNOCK_S", 0.2)
+    # Other tests of this process leave apps behind.
+    monkeypatch.setattr(instances, "app_of_process", lambda: None)
     with BrainThread() as thread:
         for name, text in thread.env().items():
             monkeypatch.setenv(name, text)
